@@ -1,0 +1,1 @@
+"""Spark jobs. Each can be run by itself with ``spark-submit``."""

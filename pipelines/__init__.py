@@ -1,0 +1,1 @@
+"""The machinery: log, fold, views, speed, batch, serving, replay and verify."""

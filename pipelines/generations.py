@@ -1,0 +1,339 @@
+"""Generations: complete served lines, base plus deltas, and which of them is live.
+
+Every generation `n` has a schema `gn` in the lake, and there for each base `b` and each of
+`orders`, `ledger` and the views two tables: `b{b}_{name}`, the base at its cut, and `d{b}_{name}`,
+the deltas after it. A new base gets new tables; the old ones are dropped whole in the same
+transaction, because deleting delta rows one by one takes seconds where this takes milliseconds.
+
+What people query are views in the lake's main schema. They are written anew with every publish
+and promote, and each of them checks the seam before it gives a row.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from pipelines import fold
+from pipelines.errors import LogError, SeamError, UsageError
+from pipelines.home import Home
+from pipelines.lake import Lake, Transaction
+from pipelines.position import Position, check_chain
+from pipelines.views import View, load_views, logic_version, parse_view
+from schemas.tables import LEDGER_COLUMNS, ORDERS_COLUMNS
+
+BUILT_IN = Path(__file__).resolve().parent.parent / "schemas" / "views"
+"""The views that every home has."""
+
+Filling = str | Sequence[Path]
+"""What a base table is filled with: a SELECT, or finished Parquet files."""
+
+
+@dataclass(frozen=True)
+class Generation:
+    """A generation as it stands at one moment; its seam has been checked."""
+
+    number: int
+    at: datetime
+    origin: str
+    logic: str
+    views: Mapping[str, View]
+    base: int
+    cut: Position
+    after_commit: int
+    position: Position
+    last_commit: int
+
+    @property
+    def schema(self) -> str:
+        """The lake's schema that holds its tables."""
+        return f"g{self.number}"
+
+    def base_table(self, name: str) -> str:
+        """The table of the base's rows of `orders`, `ledger` or a view."""
+        return f"{self.schema}.b{self.base}_{name}"
+
+    def delta_table(self, name: str) -> str:
+        """The table of the deltas' rows of `orders`, `ledger` or a view."""
+        return f"{self.schema}.d{self.base}_{name}"
+
+    @property
+    def tables(self) -> dict[str, dict[str, str]]:
+        """Name to columns (DuckDB types) of all that a base holds."""
+        return table_columns(self.views)
+
+    def partial_rows(self, view: View) -> str:
+        """A SELECT of a view's partial rows, base and deltas, not yet merged."""
+        columns = ", ".join(f'"{c.name}"' for c in (*view.keys, *view.partials))
+        return (
+            f"SELECT {columns} FROM {self.base_table(view.name)} "
+            f"UNION ALL SELECT {columns} FROM {self.delta_table(view.name)}"
+        )
+
+    def select(self, name: str) -> str:
+        """A SELECT of what this generation serves as `orders`, `ledger` or a view."""
+        if name in self.views:
+            view = self.views[name]
+            return view.served_sql(f"({self.partial_rows(view)})")
+        columns = ", ".join(f'"{c}"' for c in self.tables[name])
+        base, delta = self.base_table(name), self.delta_table(name)
+        touched = self.delta_table("orders")
+        newest = f"SELECT order_id, max(commit_no) AS commit_no FROM {touched} GROUP BY order_id"
+        return (
+            f"SELECT {columns} FROM {base} AS b WHERE NOT EXISTS "
+            f"(SELECT 1 FROM {touched} AS t WHERE t.order_id = b.order_id) "
+            f"UNION ALL SELECT {columns} FROM {delta} AS d WHERE EXISTS "
+            f"(SELECT 1 FROM ({newest}) AS n "
+            "WHERE n.order_id = d.order_id AND n.commit_no = d.commit_no)"
+        )
+
+
+def table_columns(views: Mapping[str, View]) -> dict[str, dict[str, str]]:
+    """Name to columns (DuckDB types) of the tables of a base with these views."""
+    columns = {
+        name: {c.name: c.type for c in (*view.keys, *view.partials)} for name, view in views.items()
+    }
+    return {"orders": dict(ORDERS_COLUMNS), "ledger": dict(LEDGER_COLUMNS), **columns}
+
+
+def current_views(home: Home, extra: Path | None = None) -> dict[str, View]:
+    """The views as the files have them now: built in, the home's own, and `extra`.
+
+    Raises:
+        ViewError: one of them cannot be maintained.
+    """
+    if extra is not None and not extra.is_dir():
+        raise UsageError(f"--views {extra} is not a directory; name one with .sql files in it")
+    own = [folder for folder in (extra or home.views,) if folder.is_dir()]
+    return load_views(BUILT_IN, *own)
+
+
+def logic_of(views: Mapping[str, View]) -> str:
+    """The logic version of these views on today's fold."""
+    return logic_version(views, fold.version())
+
+
+def live_number(lake: Lake) -> int:
+    """The generation that readers are pointed to."""
+    return int(lake.row("SELECT arg_max(generation, switch_no) FROM sys.live")[0])
+
+
+def read(lake: Lake, number: int | None = None) -> Generation:
+    """Read a generation (the live one by default) and check its seam.
+
+    Raises:
+        SeamError: its deltas do not meet its base, or leave a gap.
+        UsageError: there is no such generation.
+    """
+    number = live_number(lake) if number is None else number
+    found = lake.rows(
+        "SELECT recorded_at, logic, views, origin FROM sys.generations WHERE generation = ?", [number]
+    )
+    if not found:
+        raise UsageError(f"there is no generation {number}; `headrace generations` lists them")
+    at, logic, texts, origin = found[0]
+    base, cut, after = lake.row(
+        "SELECT base, cut, after_commit FROM sys.bases WHERE generation = ? "
+        "ORDER BY base DESC LIMIT 1",
+        [number],
+    )
+    commits = lake.rows(
+        "SELECT commit_no, from_position, to_position FROM sys.commits "
+        "WHERE generation = ? AND commit_no > ? ORDER BY commit_no",
+        [number, after],
+    )
+    start = Position.parse(cut)
+    position = check_chain(start, ((Position.parse(a), Position.parse(b)) for _, a, b in commits))
+    views = {
+        name: parse_view(name, sql, where=f"generation {number}, view {name}")
+        for name, sql in json.loads(texts).items()
+    }
+    last = commits[-1][0] if commits else after
+    return Generation(
+        number, at, origin, logic, views, base, start, after, position, last
+    )
+
+
+def create_first(tx: Transaction) -> None:
+    """Make generation 1 of a new lake: an empty base at the log's beginning, and serve it."""
+    home = tx.lake.home
+    zero = Position.zero(home.partitions)
+    number = create(tx, current_views(home), origin="init", cut=zero, filling={}, engine="none")
+    switch(tx, number, reason="init")
+
+
+def create(
+    tx: Transaction,
+    views: Mapping[str, View],
+    *,
+    origin: str,
+    cut: Position,
+    filling: Mapping[str, Filling],
+    engine: str,
+    seconds: float = 0.0,
+) -> int:
+    """Make a new generation with a base at `cut`; nobody reads it yet. Gives its number."""
+    number = tx.lake.row("SELECT coalesce(max(generation), 0) + 1 FROM sys.generations")[0]
+    texts = json.dumps({name: view.sql for name, view in views.items()})
+    tx.execute(f"CREATE SCHEMA g{number}")
+    tx.record("generations", number, tx.lake.clock(), logic_of(views), texts, origin)
+    _create_tables(tx, number, 1, table_columns(views), filling)
+    tx.record("bases", number, 1, tx.lake.clock(), cut.text(), 0, engine, seconds)
+    return int(number)
+
+
+def publish(
+    tx: Transaction,
+    number: int,
+    *,
+    cut: Position,
+    filling: Mapping[str, Filling],
+    engine: str,
+    seconds: float = 0.0,
+) -> Generation:
+    """Put a new base under a generation, in one unit of work, and retire the deltas below it.
+
+    Deltas above the cut are kept: they are the same rows, on the new base.
+
+    Raises:
+        SeamError: no commit of the generation ends at the cut, so deltas would overlap.
+    """
+    old = read(tx.lake, number)
+    after = _last_commit_below(tx.lake, old, cut)
+    base = old.base + 1
+    _create_tables(tx, number, base, old.tables, filling)
+    for name in old.tables:
+        table = old.delta_table(name)
+        if old.last_commit > after:
+            select = f"SELECT * FROM {table} WHERE commit_no > {after}"
+            tx.insert(old.schema, f"d{base}_{name}", select)
+        tx.execute(f"DROP TABLE {table}")
+        tx.execute(f"DROP TABLE {old.base_table(name)}")
+    tx.record("bases", number, base, tx.lake.clock(), cut.text(), after, engine, seconds)
+    if live_number(tx.lake) == number:
+        serve(tx, number)
+    return read(tx.lake, number)
+
+
+def switch(tx: Transaction, number: int, *, reason: str) -> None:
+    """Point readers at a generation, in one unit of work."""
+    switch_no = tx.lake.row("SELECT coalesce(max(switch_no), 0) + 1 FROM sys.live")[0]
+    tx.record("live", switch_no, tx.lake.clock(), number, reason)
+    serve(tx, number)
+
+
+def replace_views(tx: Transaction, number: int, views: Mapping[str, View]) -> Generation:
+    """Give a generation that has not read any event yet other views."""
+    old = read(tx.lake, number)
+    if old.position.total:
+        raise SeamError(f"generation {number} has read events; its views cannot be replaced")
+    origin = f"init, with the views of {logic_of(views)}"
+    fresh = create(tx, views, origin=origin, cut=old.cut, filling={}, engine="none")
+    switch(tx, fresh, reason="views changed before the first event")
+    return read(tx.lake, fresh)
+
+
+def serve(tx: Transaction, number: int) -> None:
+    """Write the views that people query, for this generation as it stands."""
+    line = read(tx.lake, number)
+    tx.execute(f"CREATE OR REPLACE VIEW sys.seam AS {_seam_sql(line)}")
+    tx.execute(f"CREATE OR REPLACE VIEW sys.served AS {_served_sql(line)}")
+    names = set(line.tables)
+    for (name,) in tx.lake.rows(
+        "SELECT view_name FROM duckdb_views() WHERE database_name = 'lake' "
+        "AND schema_name = 'main'"
+    ):
+        if name not in names:
+            tx.execute(f'DROP VIEW main."{name}"')
+    for name in sorted(names):
+        select = f"SELECT * FROM ({line.select(name)}) AS rows WHERE (SELECT ok FROM sys.seam)"
+        tx.execute(f'CREATE OR REPLACE VIEW main."{name}" AS {select}')
+
+
+def _create_tables(
+    tx: Transaction,
+    number: int,
+    base: int,
+    tables: Mapping[str, Mapping[str, str]],
+    filling: Mapping[str, Filling],
+) -> None:
+    for name, columns in tables.items():
+        listed = ", ".join(f'"{c}" {kind}' for c, kind in columns.items())
+        tx.execute(f'CREATE TABLE g{number}."b{base}_{name}" ({listed})')
+        tx.execute(f'CREATE TABLE g{number}."d{base}_{name}" (commit_no BIGINT, {listed})')
+        rows = filling.get(name)
+        if isinstance(rows, str):
+            tx.insert(f"g{number}", f"b{base}_{name}", rows)
+        elif rows is not None:
+            tx.adopt(f"g{number}", f"b{base}_{name}", rows)
+
+
+def _last_commit_below(lake: Lake, line: Generation, cut: Position) -> int:
+    """The last commit that a base at `cut` contains; the deltas after it stay."""
+    if cut.covers(line.position):
+        return line.last_commit
+    if cut == line.cut:
+        return line.after_commit
+    found = lake.rows(
+        "SELECT commit_no FROM sys.commits WHERE generation = ? AND commit_no > ? "
+        "AND to_position = ?",
+        [line.number, line.after_commit, cut.text()],
+    )
+    if not found:
+        raise SeamError(
+            f"a base at {cut} does not meet the deltas of generation {line.number}: no commit ends "
+            "there. Nothing was published; run the batch again"
+        )
+    return int(found[0][0])
+
+
+def _seam_sql(line: Generation) -> str:
+    """SQL that gives `true`, or fails: the guard inside each served view."""
+    cut = line.cut.text()
+    return f"""
+        WITH chain AS (
+          SELECT commit_no, from_position,
+            lag(to_position, 1, '{cut}') OVER (ORDER BY commit_no) AS expected
+          FROM sys.commits
+          WHERE generation = {line.number} AND commit_no > {line.after_commit}
+        )
+        SELECT CASE
+          WHEN (SELECT arg_max(generation, switch_no) FROM sys.live) <> {line.number}
+            THEN error('SeamError: these views belong to generation {line.number}, which is not '
+                       'live; run headrace doctor')
+          WHEN (SELECT max(base) FROM sys.bases WHERE generation = {line.number}) <> {line.base}
+            THEN error('SeamError: these views belong to base {line.base} of generation '
+                       '{line.number}, which was replaced; run headrace doctor')
+          WHEN count(*) FILTER (WHERE from_position <> expected) > 0
+            THEN error('SeamError: gap or overlap at the seam before commit '
+                       || min(commit_no) FILTER (WHERE from_position <> expected)
+                       || '; run headrace batch')
+          ELSE true END AS ok
+        FROM chain"""
+
+
+def _served_sql(line: Generation) -> str:
+    """SQL that gives one row: what is served, and up to where."""
+    return f"""
+        SELECT {line.number} AS generation, {line.base} AS base, '{line.logic}' AS logic,
+          '{line.cut.text()}' AS cut,
+          coalesce(arg_max(to_position, commit_no), '{line.cut.text()}') AS position,
+          max(recorded_at) AS committed_at
+        FROM sys.commits
+        WHERE generation = {line.number} AND commit_no > {line.after_commit}"""
+
+
+def check_log(line: Generation, end: Position) -> None:
+    """Refuse to read on where the log is shorter than what was read from it.
+
+    Raises:
+        LogError: the log was truncated or replaced.
+    """
+    if not end.covers(line.position):
+        raise LogError(
+            f"the log ends at {end}, before the position {line.position} of generation "
+            f"{line.number}: it was truncated or replaced; restore it, or start a new home"
+        )

@@ -1,0 +1,190 @@
+"""The home: the directory that holds a lake, its locks, the user's views and scratch space.
+
+    HOME/home.json        format of this directory, identity of the log
+    HOME/catalog.sqlite   the lake's catalog
+    HOME/lake/            the lake's Parquet files
+    HOME/views/*.sql      the user's own views
+    HOME/index/           events by order; a cache, made again when it is missing
+    HOME/staging/         bases on their way to be published
+    HOME/locks/           one file a lock, and who holds it
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from pipelines.errors import HomeError, LockError
+
+FORMAT = 1
+"""Of the directory and the lake's own tables. Raised when an older program could not read them."""
+
+
+@dataclass(frozen=True)
+class Home:
+    """A home that exists and has a format that this program knows."""
+
+    path: Path
+    log_id: str
+    partitions: int
+
+    @property
+    def catalog(self) -> Path:
+        """The SQLite file with the lake's catalog."""
+        return self.path / "catalog.sqlite"
+
+    @property
+    def data(self) -> Path:
+        """The folder with the lake's Parquet files."""
+        return self.path / "lake"
+
+    @property
+    def views(self) -> Path:
+        """The folder with the user's own views."""
+        return self.path / "views"
+
+    @property
+    def index(self) -> Path:
+        """The folder of the order index."""
+        return self.path / "index"
+
+    @property
+    def staging(self) -> Path:
+        """The folder where batch jobs put bases before they are published."""
+        return self.path / "staging"
+
+    @property
+    def scratch(self) -> Path:
+        """Where DuckDB spills what does not fit into memory."""
+        return self.path / "tmp"
+
+    @contextlib.contextmanager
+    def lock(self, name: str, wait: float) -> Iterator[None]:
+        """Hold the named lock, across processes; it is free as soon as its holder is dead.
+
+        Args:
+            name: `commit` (held for one transaction) or `speed`, `batch`, `index`
+                (held as long as the work runs).
+            wait: seconds to wait for another holder.
+
+        Raises:
+            LockError: it is still held by another process, which is named.
+        """
+        folder = self.path / "locks"
+        folder.mkdir(exist_ok=True)
+        lock = FileLock(folder / f"{name}.lock")
+        holder = folder / f"{name}.holder"
+        try:
+            lock.acquire(timeout=wait)
+        except Timeout as e:
+            raise LockError(
+                f"the {name} lock of {self.path} is held by {_describe(holder)}; "
+                "wait for it or stop that process, then try again"
+            ) from e
+        try:
+            since = datetime.now(UTC).isoformat(timespec="seconds")
+            with contextlib.suppress(OSError):  # on a full disk the lock itself still works
+                holder.write_text(json.dumps({"pid": os.getpid(), "since": since}))
+            yield
+        finally:
+            lock.release()
+
+
+def _describe(holder: Path) -> str:
+    try:
+        info = json.loads(holder.read_text())
+        return f"process {info['pid']} since {info['since']}"
+    except (OSError, ValueError, KeyError):
+        return "another process"
+
+
+def exists(path: Path) -> bool:
+    """Whether there is a finished home at `path`."""
+    return (path / "home.json").is_file()
+
+
+def open_home(path: Path) -> Home:
+    """Read and check an existing home.
+
+    Raises:
+        HomeError: it is no home, is damaged, or was made by a newer version.
+    """
+    path = path.absolute()
+    marker = path / "home.json"
+    try:
+        info = json.loads(marker.read_text(encoding="utf-8"))
+        number = int(info["format"])
+    except (OSError, ValueError, KeyError, TypeError) as e:
+        raise HomeError(
+            f"{marker} cannot be read ({type(e).__name__}); name another home with --home, "
+            "or restore this one from a copy"
+        ) from e
+    if number > FORMAT:
+        raise HomeError(
+            f"{path} has format {number}, made by headrace {info.get('made_by', '?')}; this program "
+            f"knows formats up to {FORMAT}: install a newer headrace"
+        )
+    try:
+        return Home(path, str(info["log_id"]), int(info["partitions"]))
+    except (KeyError, ValueError, TypeError) as e:
+        raise HomeError(f"{marker} lacks {e}; restore it from a copy") from e
+
+
+def check_new(path: Path) -> None:
+    """Whether a home can be made at `path`.
+
+    Raises:
+        HomeError: it is a file, or a directory with something else in it.
+    """
+    if path.exists() and not path.is_dir():
+        raise HomeError(f"{path} is not a directory; name another home with --home")
+    ours = {"catalog.sqlite", "catalog.sqlite-wal", "catalog.sqlite-shm", "lake", "locks", "views"}
+    ours |= {"headrace.toml", "home.json.new", "index", "staging", "tmp"}
+    strange = sorted(p.name for p in path.iterdir() if p.name not in ours) if path.exists() else []
+    if strange:
+        raise HomeError(
+            f"{path} is not empty and no headrace home (it holds {strange[0]!r}); "
+            "name an empty or new directory with --home"
+        )
+
+
+def write_marker(home: Home, made_by: str) -> None:
+    """Write `home.json` as the last step of making a home: with it, the home exists."""
+    info = {
+        "format": FORMAT,
+        "log_id": home.log_id,
+        "partitions": home.partitions,
+        "made_by": made_by,
+    }
+    fresh = home.path / "home.json.new"
+    with fresh.open("w", encoding="utf-8") as f:
+        json.dump(info, f, indent=2)
+        f.flush()
+        os.fsync(f.fileno())
+    fresh.replace(home.path / "home.json")
+    sync_directory(home.path)
+
+
+def sync_directory(path: Path) -> None:
+    """Make the names in a directory survive a power loss."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def sync_file(path: Path) -> None:
+    """Make a file's content survive a power loss."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -1,0 +1,329 @@
+"""The lake: DuckDB over a DuckLake. One place for connecting, locking, syncing and committing.
+
+A write transaction is all or nothing, holds the commit lock, and names a data file in the
+catalog only after the file and its directory are synced.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import sqlite3
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from pipelines import home as homes
+from pipelines.errors import HomeError, LogError, StorageError
+from pipelines.home import Home
+from pipelines.settings import Settings
+
+EVENT_COLUMNS = {
+    "partition": "INTEGER",
+    "offset": "BIGINT",
+    "order_hash": "INTEGER",
+    "source": "VARCHAR",
+    "id": "VARCHAR",
+    "type": "VARCHAR",
+    "version": "SMALLINT",
+    "time": "TIMESTAMP",
+    "order_id": "VARCHAR",
+    "sequence": "BIGINT",
+    "customer_id": "VARCHAR",
+    "currency": "VARCHAR",
+    "country": "VARCHAR",
+    "channel": "VARCHAR",
+    "amount": "DECIMAL(18,4)",
+    "shipping": "DECIMAL(18,4)",
+    "discount": "DECIMAL(18,4)",
+    "goods": "DECIMAL(18,4)",
+    "units": "BIGINT",
+    "lines": "STRUCT(product_id VARCHAR, quantity BIGINT, amount DECIMAL(18,4))[]",
+    "digest": "BIGINT",
+    "appended_at": "TIMESTAMP",
+    "raw": "VARCHAR",
+}
+"""The log's table `sys.events`: place, envelope, typed data, original JSON line. Times in UTC."""
+
+_SYSTEM_TABLES = {
+    "events": ", ".join(f'"{name}" {kind}' for name, kind in EVENT_COLUMNS.items()),
+    "log": "log_id VARCHAR, kind VARCHAR, partitions INTEGER, created_at TIMESTAMP",
+    "appends": "append_no BIGINT, recorded_at TIMESTAMP, origin VARCHAR, position VARCHAR, "
+    "accepted BIGINT, quarantined BIGINT",
+    "quarantine": "id VARCHAR, recorded_at TIMESTAMP, origin VARCHAR, reason VARCHAR, raw BLOB",
+    "quarantine_outcomes": "id VARCHAR, recorded_at TIMESTAMP, outcome VARCHAR",
+    "generations": "generation INTEGER, recorded_at TIMESTAMP, logic VARCHAR, views VARCHAR, "
+    "origin VARCHAR",
+    "bases": "generation INTEGER, base INTEGER, recorded_at TIMESTAMP, cut VARCHAR, "
+    "after_commit BIGINT, engine VARCHAR, seconds DOUBLE",
+    "commits": "generation INTEGER, commit_no BIGINT, recorded_at TIMESTAMP, from_position VARCHAR, "
+    "to_position VARCHAR, events BIGINT, repeats BIGINT",
+    "cuts": "generation INTEGER, recorded_at TIMESTAMP, cut VARCHAR",
+    "live": "switch_no BIGINT, recorded_at TIMESTAMP, generation INTEGER, reason VARCHAR",
+    "diffs": "generation INTEGER, recorded_at TIMESTAMP, against INTEGER, position VARCHAR, "
+    "logic_changed BOOLEAN, cells BIGINT, report VARCHAR",
+    "certificates": "recorded_at TIMESTAMP, generation INTEGER, logic VARCHAR, cut VARCHAR, "
+    "position VARCHAR, events BIGINT, rows BIGINT, cells BIGINT, wrong BIGINT, "
+    "fingerprint VARCHAR, report VARCHAR",
+}
+
+
+def utc_now() -> datetime:
+    """The wall clock, in UTC, without a zone: as the lake stores times."""
+    return datetime.now(UTC).replace(tzinfo=None)
+
+
+class Lake:
+    """One connection to the lake of a home. Not shared between threads; cheap `cursor`s are."""
+
+    def __init__(
+        self,
+        home: Home,
+        settings: Settings,
+        *,
+        read_only: bool = False,
+        clock: Callable[[], datetime] = utc_now,
+    ) -> None:
+        self.home = home
+        self.settings = settings
+        self.clock = clock
+        self.con = connect(home, settings, read_only=read_only)
+
+    def check_identity(self) -> None:
+        """Refuse a catalog whose log is not the one that the home was made with.
+
+        Raises:
+            HomeError: the catalog holds no lake of ours.
+            LogError: it holds another log.
+        """
+        try:
+            found = self.rows("SELECT log_id FROM sys.log")
+        except duckdb.Error as e:
+            raise HomeError(
+                f"{self.home.catalog} is no catalog of a lake ({_first_line(e)}); "
+                "restore it from a copy"
+            ) from e
+        if found != [(self.home.log_id,)]:
+            raise LogError(
+                f"the log in {self.home.path} is not the one this home was made with (expected "
+                f"{self.home.log_id}, found {found}); restore home.json and catalog together, "
+                "or import the events into a new home"
+            )
+
+    def close(self) -> None:
+        """Give back the connection."""
+        self.con.close()
+
+    def __enter__(self) -> Lake:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def rows(self, sql: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Run a statement and give back all its rows."""
+        return self.con.execute(sql, list(params)).fetchall()
+
+    def row(self, sql: str, params: Sequence[Any] = ()) -> tuple[Any, ...]:
+        """Run a statement that gives exactly one row."""
+        (only,) = self.rows(sql, params)
+        return only
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[None]:
+        """One read transaction: everything inside sees one state of the lake."""
+        self.con.execute("BEGIN")
+        try:
+            yield
+        finally:
+            self.con.execute("ROLLBACK")
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[Transaction]:
+        """One unit of work under the commit lock: committed whole, or not at all.
+
+        Raises:
+            LockError: another writer did not finish in time.
+            StorageError: the disk or the catalog refused; nothing was recorded.
+        """
+        with self.home.lock("commit", self.settings.lock_wait.total_seconds()):
+            self.con.execute("BEGIN")
+            try:
+                yield Transaction(self)
+                self.con.execute("COMMIT")
+            except BaseException as e:
+                with contextlib.suppress(duckdb.Error):
+                    self.con.execute("ROLLBACK")
+                if isinstance(e, duckdb.IOException | duckdb.TransactionException | OSError):
+                    raise StorageError(
+                        f"the lake in {self.home.path} refused a write: {_first_line(e)}; nothing "
+                        "of it was recorded. Free space or repair the disk, then try again"
+                    ) from e
+                raise
+
+    def folder(self, schema: str, table: str) -> Path:
+        """Where DuckLake keeps a table's data files."""
+        return self.home.data / schema / table
+
+
+class Transaction:
+    """What can be done inside one unit of work."""
+
+    def __init__(self, lake: Lake) -> None:
+        self.lake = lake
+        self.con = lake.con
+
+    def execute(self, sql: str, params: Sequence[Any] = ()) -> None:
+        """Run a statement that writes no data file of its own."""
+        self.con.execute(sql, list(params))
+
+    def insert(self, schema: str, table: str, select: str, params: Sequence[Any] = ()) -> None:
+        """Insert the rows of a SELECT and sync the data files that this wrote."""
+        folder = self.lake.folder(schema, table)
+        before = _names(folder)
+        self.con.execute(f'INSERT INTO {schema}."{table}" {select}', list(params))
+        fresh = _names(folder) - before
+        for name in fresh:
+            homes.sync_file(folder / name)
+        if fresh:
+            homes.sync_directory(folder)
+
+    def record(self, table: str, *values: object) -> None:
+        """Append one row to a table of `sys`."""
+        marks = ", ".join("?" * len(values))
+        self.con.execute(f"INSERT INTO sys.{table} VALUES ({marks})", list(values))
+
+    def adopt(self, schema: str, table: str, files: Sequence[Path]) -> None:
+        """Make finished Parquet files part of a table: move them to its folder, sync, name them.
+
+        Files that are there already were synced by whoever wrote them.
+        """
+        folder = self.lake.folder(schema, table)
+        folder.mkdir(parents=True, exist_ok=True)
+        moved = [folder / f"{uuid.uuid4()}.parquet" if f.parent != folder else f for f in files]
+        for file, place in zip(files, moved, strict=True):
+            if place != file:
+                homes.sync_file(file)
+                file.replace(place)
+        homes.sync_directory(folder)
+        for file in moved:
+            self.con.execute(
+                "CALL ducklake_add_data_files('lake', ?, ?, schema => ?)",
+                [table, str(file), schema],
+            )
+
+
+def open_lake(settings: Settings, *, read_only: bool = False) -> Lake:
+    """Open the lake of `settings.home`; make the home first if there is none yet.
+
+    Raises:
+        HomeError: the home cannot be used.
+    """
+    path = settings.home
+    if not homes.exists(path):
+        create(settings)
+    lake = Lake(homes.open_home(path), settings, read_only=read_only)
+    lake.check_identity()
+    return lake
+
+
+def create(settings: Settings) -> bool:
+    """Make a home with an empty lake, unless there is one. Says whether it was made now."""
+    path = settings.home.absolute()
+    homes.check_new(path)
+    try:
+        for folder in (path, path / "lake", path / "views", path / "locks"):
+            folder.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise HomeError(f"{path} cannot be made: {e.strerror}; name another home") from e
+    home = Home(path, str(uuid.uuid4()), settings.partitions)
+    with home.lock("commit", settings.lock_wait.total_seconds()):
+        if homes.exists(path):
+            return False
+        for leftover in path.glob("catalog.sqlite*"):  # of a creation that was interrupted
+            leftover.unlink()
+        _create_tables(home, settings)
+        homes.write_marker(home, version("headrace"))
+    return True
+
+
+def _create_tables(home: Home, settings: Settings) -> None:
+    from pipelines import generations  # it writes the first, empty generation
+
+    with (
+        contextlib.closing(Lake(home, settings)) as lake,
+        contextlib.closing(sqlite3.connect(home.catalog)) as catalog,
+    ):
+        # Readers and writers of one catalog stall each other for seconds without it.
+        catalog.execute("PRAGMA journal_mode=WAL")
+        lake.con.execute("BEGIN")
+        tx = Transaction(lake)
+        tx.execute("CREATE SCHEMA sys")
+        for name, columns in _SYSTEM_TABLES.items():
+            tx.execute(f"CREATE TABLE sys.{name} ({columns})")
+        tx.record("log", home.log_id, "embedded", home.partitions, lake.clock())
+        generations.create_first(tx)
+        lake.con.execute("COMMIT")
+
+
+_loading = threading.Lock()
+
+
+def connect(home: Home, settings: Settings, *, read_only: bool) -> duckdb.DuckDBPyConnection:
+    """An in-memory DuckDB with the lake attached as `lake` and chosen as default."""
+    config: dict[str, str] = {
+        "temp_directory": str(home.scratch),
+        "preserve_insertion_order": "false",
+        "autoinstall_known_extensions": "false",
+    }
+    if settings.threads is not None:
+        config["threads"] = str(settings.threads)
+    if settings.memory_limit is not None:
+        config["memory_limit"] = settings.memory_limit
+    con = duckdb.connect(":memory:", config=config)
+    with _loading:
+        for name in ("sqlite_scanner", "ducklake"):
+            _load_extension(con, name)
+    mode = "READ_ONLY" if read_only else f"DATA_PATH {_literal(home.data)}"
+    try:
+        con.execute(f"ATTACH {_literal(f'ducklake:sqlite:{home.catalog}')} AS lake ({mode})")
+    except duckdb.Error as e:
+        con.close()
+        raise HomeError(
+            f"the catalog {home.catalog} cannot be opened ({_first_line(e)}); "
+            "restore it from a copy"
+        ) from e
+    con.execute("USE lake")
+    return con
+
+
+def _load_extension(con: duckdb.DuckDBPyConnection, name: str) -> None:
+    """Load an extension from its Python package; where there is none, let DuckDB install it."""
+    spec = importlib.util.find_spec(f"duckdb_extension_{name}")
+    for root in (spec.submodule_search_locations or ()) if spec else ():
+        for file in Path(root).glob(f"extensions/v{duckdb.__version__}/*.duckdb_extension"):
+            con.execute(f"LOAD {_literal(file)}")
+            return
+    con.execute(f"INSTALL {name}")
+    con.execute(f"LOAD {name}")
+
+
+def _literal(text: object) -> str:
+    return "'" + str(text).replace("'", "''") + "'"
+
+
+def _names(folder: Path) -> set[str]:
+    try:
+        return {p.name for p in folder.iterdir()}
+    except FileNotFoundError:
+        return set()
+
+
+def _first_line(e: BaseException) -> str:
+    return (str(e).splitlines() or [type(e).__name__])[0]

@@ -1,0 +1,93 @@
+"""The quarantine: what could not be accepted, with its bytes, its origin and the reason.
+
+Nothing leaves it. An entry that was accepted on a retry gets an outcome; one that was refused
+again stays open.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from pipelines.errors import UsageError
+from pipelines.lake import Lake
+from pipelines.log import Appended, Log
+from schemas.decode import decode
+
+_OPEN = (
+    "SELECT id, recorded_at, origin, reason, raw FROM sys.quarantine AS q WHERE NOT EXISTS "
+    "(SELECT 1 FROM sys.quarantine_outcomes AS o WHERE o.id = q.id)"
+)
+CONFLICT = "conflict: "
+"""How the reason of an event begins that is in the log, but whose content was not counted."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One rejected event. `raw` is exactly what came in."""
+
+    id: str
+    at: datetime
+    origin: str
+    reason: str
+    raw: bytes
+
+
+def entries(lake: Lake, *, limit: int | None = None) -> list[Entry]:
+    """The open entries, oldest first."""
+    cut = "" if limit is None else f" LIMIT {int(limit)}"
+    return [Entry(*row) for row in lake.rows(f"{_OPEN} ORDER BY recorded_at, origin, id{cut}")]
+
+
+def count(lake: Lake) -> int:
+    """How many entries are open."""
+    return int(lake.row(f"SELECT count(*) FROM ({_OPEN})")[0])
+
+
+def by_reason(lake: Lake) -> list[tuple[str, int]]:
+    """How many open entries there are for each reason, most first."""
+    return [
+        (str(reason), int(n))
+        for reason, n in lake.rows(
+            f"SELECT reason, count(*) FROM ({_OPEN}) GROUP BY reason ORDER BY 2 DESC, 1"
+        )
+    ]
+
+
+def find(lake: Lake, entry_id: str) -> Entry:
+    """One entry, by its id or the beginning of it.
+
+    Raises:
+        UsageError: there is none, or several.
+    """
+    found = lake.rows(
+        "SELECT id, recorded_at, origin, reason, raw FROM sys.quarantine WHERE starts_with(id, ?)",
+        [entry_id],
+    )
+    if len(found) != 1:
+        what = "no entry" if not found else f"{len(found)} entries"
+        raise UsageError(f"{what} with id {entry_id!r}; `headrace quarantine ls` lists them")
+    return Entry(*found[0])
+
+
+def retry(lake: Lake, ids: list[str] | None = None) -> Appended:
+    """Decode open entries again and append those that are accepted now, in one unit of work.
+
+    Args:
+        lake: where they are.
+        ids: which entries; all that are open by default. Conflicts are never retried: their
+            event is in the log already.
+    """
+    chosen = [find(lake, i) for i in ids] if ids else entries(lake)
+    chosen = [entry for entry in chosen if not entry.reason.startswith(CONFLICT)]
+    decoded = decode([e.raw for e in chosen], max_event_bytes=lake.settings.max_event_bytes)
+    accepted = [chosen[int(i)] for i in decoded.indices]
+    log = Log(lake)
+    with lake.writing() as tx:
+        resolved = {row[0] for row in lake.rows("SELECT id FROM sys.quarantine_outcomes")}
+        if any(entry.id in resolved for entry in accepted):
+            raise UsageError("some of these entries were retried already; list them again")
+        appended = log.record(tx, decoded.events, [], [f"quarantine {e.id}" for e in accepted])
+        for entry in accepted:
+            tx.record("quarantine_outcomes", entry.id, lake.clock(), "accepted")
+    return Appended(appended.accepted, len(decoded.rejected), appended.position)

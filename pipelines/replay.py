@@ -1,0 +1,258 @@
+"""The Kappa path: build a generation by replaying the log, compare, promote, roll back.
+
+A replay from a timestamp starts from a base at or below the position of that time, so nothing
+that began before it is forgotten. It reads forward to the live position, is compared with the
+live generation there, and goes live only on request, in one transaction. The generation that was
+live stays for rollback, and is brought up to date before readers return to it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from pipelines import generations
+from pipelines.errors import PromotionError, SeamError
+from pipelines.generations import Generation
+from pipelines.lake import Lake
+from pipelines.log import Log
+from pipelines.position import Position
+from pipelines.speed import Speed
+from pipelines.verify import Comparison, compare
+from pipelines.views import View
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Diff:
+    """How a generation differs from another at one position."""
+
+    generation: int
+    against: int
+    position: Position
+    logic_changed: bool
+    comparison: Comparison
+    added: tuple[str, ...]
+    removed: tuple[str, ...]
+
+    @property
+    def equal(self) -> bool:
+        """Whether all views that both have are equal in every cell."""
+        return self.comparison.wrong == 0
+
+    @property
+    def promotable(self) -> bool:
+        """Equal logic must give equal numbers; changed logic is for a person to judge."""
+        return self.equal or self.logic_changed
+
+
+@dataclass(frozen=True)
+class Replay:
+    """What a replay built: from where it read, how much, and how it compares."""
+
+    generation: int
+    started_at: Position
+    requested: Position
+    events: int
+    diff: Diff
+
+
+def replay(
+    lake: Lake,
+    since: datetime | None,
+    *,
+    views: Mapping[str, View] | None = None,
+    progress: Progress = lambda done, of: None,
+) -> Replay:
+    """Build a generation beside the live one and compare it at the live position.
+
+    Args:
+        lake: where to read and build.
+        since: event time (UTC) to read from; None reads from the beginning.
+        views: the views to compute; the files as they are now by default.
+        progress: told (events read, events to read).
+
+    Raises:
+        SeamError: the log or a generation does not fit together; live serving goes on.
+    """
+    log = Log(lake)
+    wanted = generations.current_views(lake.home) if views is None else views
+    live = generations.read(lake)
+    log.check(live.position)
+    zero = Position.zero(lake.home.partitions)
+    requested = zero if since is None else log.position_at(since).lowest(live.position)
+    number, start = _start(lake, live, wanted, requested, since)
+    with Speed.open(lake, commit_events=lake.settings.replay_events) as speed:
+        done = 0
+        while True:
+            goal = generations.read(lake).position
+            commits = speed.run(number, until=goal, progress=progress)
+            done += sum(c.events for c in commits)
+            consolidate(lake, number)
+            diff = difference(lake, number)
+            if diff is not None:
+                break
+    with lake.writing() as tx:
+        report = json.dumps(
+            {"by_view": dict(diff.comparison.by_view), "added": diff.added, "removed": diff.removed}
+        )
+        tx.record(
+            "diffs", number, lake.clock(), diff.against, diff.position.text(),
+            diff.logic_changed, diff.comparison.wrong, report,
+        )
+    return Replay(number, start, requested, done, diff)
+
+
+def _start(
+    lake: Lake,
+    live: Generation,
+    wanted: Mapping[str, View],
+    requested: Position,
+    since: datetime | None,
+) -> tuple[int, Position]:
+    """Make the new generation on the nearest base at or below the requested position.
+
+    The rows of `orders` and `ledger` in a base hold under any views, so views that changed are
+    aggregated anew from them.
+    """
+    base = nearest_base(lake, requested)
+    origin = "replay from the beginning" if since is None else f"replay from {since.isoformat()}Z"
+    filling: dict[str, generations.Filling] = {}
+    cut = Position.zero(len(requested.offsets))
+    if base is not None:
+        cut = base.cut
+        for name in ("orders", "ledger"):
+            columns = ", ".join(f'"{c}"' for c in base.tables[name])
+            filling[name] = f"SELECT {columns} FROM {base.base_table(name)}"
+        for name, view in wanted.items():
+            filling[name] = view.partial_sql(base.base_table(view.source))
+    with lake.writing() as tx:
+        number = generations.create(
+            tx, wanted, origin=origin, cut=cut, filling=filling, engine="replay"
+        )
+    return number, cut
+
+
+def nearest_base(lake: Lake, position: Position) -> Generation | None:
+    """Of all generations' bases, the highest that lies at or below a position."""
+    best: Generation | None = None
+    for (number,) in lake.rows("SELECT generation FROM sys.generations ORDER BY generation"):
+        try:
+            line = generations.read(lake, number)
+        except SeamError:
+            continue  # one that cannot be trusted is no place to start from
+        usable = line.cut.total and position.covers(line.cut)
+        if usable and (best is None or line.cut.total > best.cut.total):
+            best = line
+    return best
+
+
+def consolidate(lake: Lake, number: int) -> Generation:
+    """Merge a generation's deltas into a new base at its position; what it serves is the same."""
+    line = generations.read(lake, number)
+    if line.last_commit == line.after_commit:
+        return line
+    filling = {name: line.select(name) for name in ("orders", "ledger")}
+    for name, view in line.views.items():
+        filling[name] = view.merge_sql(f"({line.partial_rows(view)})")
+    with lake.writing() as tx:
+        if generations.read(lake, number).last_commit != line.last_commit:
+            raise SeamError(
+                f"generation {number} moved on while its deltas were merged; nothing was changed. "
+                "Try again"
+            )
+        return generations.publish(
+            tx, number, cut=line.position, filling=filling, engine="consolidate"
+        )
+
+
+def difference(lake: Lake, number: int) -> Diff | None:
+    """Compare a generation with the live one; None if they do not stand at one position now."""
+    with lake.reading():
+        live, other = generations.read(lake), generations.read(lake, number)
+        if live.position != other.position:
+            return None
+        pairs = {name: (other.select(name), live.select(name)) for name in ("orders", "ledger")}
+        shared = [name for name in other.views if name in live.views]
+        comparable = [
+            name
+            for name in shared
+            if [c.name for c in other.views[name].outputs]
+            == [c.name for c in live.views[name].outputs]
+        ]
+        pairs |= {name: (other.select(name), live.select(name)) for name in comparable}
+        found = compare(lake, live, pairs)
+    added = tuple(n for n in other.views if n not in comparable)
+    removed = tuple(n for n in live.views if n not in comparable)
+    return Diff(
+        number, live.number, live.position, other.logic != live.logic, found, added, removed
+    )
+
+
+def promote(
+    lake: Lake,
+    number: int | None = None,
+    *,
+    reason: str = "promote",
+    progress: Progress = lambda done, of: None,
+) -> Generation:
+    """Point readers at a generation (the newest by default), once it has caught up.
+
+    Raises:
+        PromotionError: it is live already, it was never compared, or its logic is the live one's
+            and its numbers are not.
+    """
+    live = generations.live_number(lake)
+    if number is None:
+        number = int(lake.row("SELECT max(generation) FROM sys.generations")[0])
+    if number == live:
+        raise PromotionError(
+            f"generation {number} is live already; `headrace replay` builds a new one"
+        )
+    return _switch(lake, number, reason, progress)
+
+
+def rollback(lake: Lake, *, progress: Progress = lambda done, of: None) -> Generation:
+    """Point readers back at the generation that was live before, once it has caught up.
+
+    Raises:
+        PromotionError: there was none.
+    """
+    live = generations.live_number(lake)
+    found = lake.rows(
+        "SELECT generation FROM sys.live WHERE generation <> ? ORDER BY switch_no DESC LIMIT 1",
+        [live],
+    )
+    if not found:
+        raise PromotionError("there is no earlier generation to return to")
+    return _switch(lake, int(found[0][0]), f"rollback of generation {live}", progress)
+
+
+def _switch(lake: Lake, number: int, reason: str, progress: Progress) -> Generation:
+    """Catch up with the live generation, compare where it must be equal, and switch."""
+    with Speed.open(lake, commit_events=lake.settings.replay_events) as speed:
+        while True:
+            goal = generations.read(lake).position
+            speed.run(number, until=goal, progress=progress)
+            diff = difference(lake, number)
+            if diff is None:
+                continue  # the live one moved meanwhile
+            if not diff.promotable:
+                cell = diff.comparison.shown[0]
+                raise PromotionError(
+                    f"generation {number} has the logic of generation {diff.against} but differs "
+                    f"in {diff.comparison.wrong} cells, first {cell.view} {dict(cell.key)} "
+                    f"{cell.column}: {cell.served} instead of {cell.expected}. It was not "
+                    "promoted; run headrace verify"
+                )
+            with lake.writing() as tx:
+                here, live = generations.read(lake, number), generations.read(lake)
+                if not here.position.covers(live.position):
+                    continue
+                generations.switch(tx, number, reason=reason)
+                return generations.read(lake, number)
+
+

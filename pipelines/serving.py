@@ -1,0 +1,277 @@
+"""Serving: read-only SQL over what is live. Every answer carries the position it is true at.
+
+    from pipelines import serving
+
+    with serving.connect("headrace-data") as lake:
+        answer = lake.query("SELECT sum(net) FROM revenue_by_day")
+        answer.rows, answer.position, answer.logic
+
+One query is one read transaction: the seam is checked inside it, all views show one position,
+and a writer never makes it wait. Answers are cached by the lake's snapshot, so a cached answer is
+never stale.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from pipelines import generations, settings
+from pipelines import home as homes
+from pipelines.errors import HomeError, QueryError, SeamError, UsageError
+from pipelines.lake import Lake, open_lake
+from pipelines.log import Log
+from pipelines.position import Position
+from pipelines.recompute import recomputed
+
+_CACHED = 256
+"""Answers kept by one connection; each has at most `max_rows` rows."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Rows, and what they are worth: true at `position`, on a base at `cut`, by `logic`."""
+
+    columns: tuple[str, ...]
+    types: tuple[str, ...]
+    rows: tuple[tuple[Any, ...], ...]
+    cut: Position
+    position: Position
+    logic: str
+    generation: int
+    truncated: bool = False
+
+    def as_json(self) -> dict[str, Any]:
+        """What `query --json` prints; decimals and times as strings."""
+        return {
+            "columns": list(self.columns),
+            "rows": [[plain(value) for value in row] for row in self.rows],
+            "cut": self.cut.as_dict(),
+            "position": self.position.as_dict(),
+            "logic": self.logic,
+            "generation": self.generation,
+            "truncated": self.truncated,
+        }
+
+
+def connect(home: str | Path, **overrides: Any) -> Serving:
+    """Open a home for reading.
+
+    Args:
+        home: the home directory; it must exist.
+        overrides: settings, such as `threads` or `memory_limit`.
+
+    Raises:
+        HomeError: there is no home, or it cannot be read.
+    """
+    chosen = settings.load(Path(home), **overrides)
+    if not homes.exists(chosen.home):
+        raise HomeError(
+            f"there is no home at {chosen.home}; `headrace --home {chosen.home} init` makes one"
+        )
+    return Serving(open_lake(chosen, read_only=True))
+
+
+class Serving:
+    """A guarded, read-only connection. Not shared between threads."""
+
+    def __init__(self, lake: Lake) -> None:
+        self._lake = lake
+        self._cache: OrderedDict[tuple[int, str, int | None], Answer] = OrderedDict()
+        data = str(lake.home.path).replace("'", "''")
+        # From here on, SQL can read the lake's own folder and nothing else, and change nothing.
+        lake.con.execute(f"SET allowed_directories = ['{data}']")
+        lake.con.execute("SET enable_external_access = false")
+        lake.con.execute("SET lock_configuration = true")
+
+    def __enter__(self) -> Serving:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give back the connection."""
+        self._lake.close()
+
+    def query(
+        self, sql: str, *, max_rows: int | None = None, timeout: timedelta | None = None
+    ) -> Answer:
+        """Answer one SELECT over the live generation.
+
+        Args:
+            sql: exactly one SELECT; `orders`, `ledger` and the views are its tables.
+            max_rows: rows to give back at most; `truncated` says if there were more.
+            timeout: after which the query is interrupted.
+
+        Raises:
+            SeamError: base and deltas do not meet; there is no answer.
+            QueryError: the SQL was refused, failed or took too long.
+        """
+        check_select(sql)
+        with self._lake.reading():
+            snapshot = int(self._lake.row("SELECT id FROM lake.current_snapshot()")[0])
+            key = (snapshot, sql, max_rows)
+            if key in self._cache:
+                self._cache.move_to_end(key)
+                return self._cache[key]
+            line = generations.read(self._lake)
+            answer = self._run(sql, max_rows, timeout)
+        answer = replace(
+            answer, cut=line.cut, position=line.position, logic=line.logic, generation=line.number
+        )
+        self._cache[key] = answer
+        while len(self._cache) > _CACHED:
+            self._cache.popitem(last=False)
+        return answer
+
+    def _run(self, sql: str, max_rows: int | None, timeout: timedelta | None) -> Answer:
+        con = self._lake.con
+        with interrupted_after(con, timeout):
+            try:
+                cursor = con.execute(sql)
+                described = cursor.description or []
+                limit = -1 if max_rows is None else max_rows + 1
+                rows = cursor.fetchall() if limit < 0 else cursor.fetchmany(limit)
+            except duckdb.InterruptException as e:
+                raise QueryError(
+                    f"the query took longer than {timeout}; narrow it, or raise the limit"
+                ) from e
+            except duckdb.Error as e:
+                raise _as_ours(e) from e
+        truncated = max_rows is not None and len(rows) > max_rows
+        nowhere = Position(())
+        return Answer(
+            tuple(d[0] for d in described),
+            tuple(str(d[1]) for d in described),
+            tuple(rows[:max_rows] if truncated else rows),
+            nowhere, nowhere, "", 0, truncated,
+        )
+
+
+def query_at(lake: Lake, sql: str, at: Position) -> Answer:
+    """Answer one SELECT as of any position of the log, recomputed from the log.
+
+    Raises:
+        LogError: the log does not reach that far.
+        QueryError: the SQL was refused or failed.
+    """
+    check_select(sql)
+    log = Log(lake)
+    log.check(at)
+    line = generations.read(lake)
+    with recomputed(lake, log, at, "at_"):
+        con = lake.con
+        made = ["orders", "ledger", *line.views]
+        try:
+            for name in ("orders", "ledger"):
+                con.execute(f"CREATE OR REPLACE TEMP VIEW {name} AS FROM at_{name}")
+            for name, view in line.views.items():
+                select = view.full_sql(f"at_{view.source}")
+                con.execute(f'CREATE OR REPLACE TEMP VIEW "{name}" AS {select}')
+            cursor = con.execute(sql)
+            described = cursor.description or []
+            rows = cursor.fetchall()
+        except duckdb.Error as e:
+            raise _as_ours(e) from e
+        finally:
+            for name in made:
+                con.execute(f'DROP VIEW IF EXISTS temp."{name}"')
+    return Answer(
+        tuple(d[0] for d in described), tuple(str(d[1]) for d in described), tuple(rows),
+        at, at, line.logic, line.number,
+    )
+
+
+def check_select(sql: str) -> None:
+    """Refuse anything but exactly one SELECT.
+
+    Raises:
+        QueryError: it is something else.
+    """
+    try:
+        statements = duckdb.extract_statements(sql)
+    except duckdb.Error as e:
+        raise _as_ours(e) from e
+    if len(statements) != 1:
+        raise QueryError(f"give exactly one SELECT, not {len(statements)} statements")
+    kind = statements[0].type
+    if kind != duckdb.StatementType.SELECT:
+        raise QueryError(
+            f"only SELECT is answered here, not {kind.name}; events come in by `headrace append`"
+        )
+
+
+@contextlib.contextmanager
+def interrupted_after(
+    con: duckdb.DuckDBPyConnection, timeout: timedelta | None
+) -> Iterator[None]:
+    """Interrupt what runs on a connection after a time."""
+    if timeout is None:
+        yield
+        return
+    timer = threading.Timer(timeout.total_seconds(), con.interrupt)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def plain(value: object) -> object:
+    """A value as JSON can hold it exactly: decimals and times become strings."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, Decimal):
+        return format(value, "f")
+    if isinstance(value, datetime | date):
+        return value.isoformat()
+    if isinstance(value, dict):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(v) for v in value]
+    return str(value)
+
+
+def parse_at(text: str, lake: Lake) -> Position:
+    """Read `--at`: a position, or a time whose position is looked up in the log.
+
+    Raises:
+        UsageError: it is neither.
+    """
+    if text.lstrip().startswith("{"):
+        return Position.parse(text)
+    return Log(lake).position_at(parse_time(text))
+
+
+def parse_time(text: str) -> datetime:
+    """Read a date or an ISO 8601 time; without an offset it is UTC.
+
+    Raises:
+        UsageError: it is neither.
+    """
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as e:
+        raise UsageError(
+            f"{text!r} is no time; write one such as 2011-06-01 or 2011-06-01T12:00:00Z"
+        ) from e
+    return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
+
+
+def _as_ours(e: duckdb.Error) -> Exception:
+    """DuckDB's error as one of ours, its first lines kept: they name the place."""
+    text = str(e)
+    if "SeamError: " in text:
+        return SeamError(text.split("SeamError: ", 1)[1].splitlines()[0])
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return QueryError(" ".join(lines[:2]) if lines else type(e).__name__)

@@ -1,0 +1,100 @@
+"""Settings: one frozen object, built once at the entry point. Nothing reads the environment later.
+
+Order of precedence: the command line, environment (`HEADRACE_…`), `headrace.toml` in the home,
+the defaults below.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from pipelines.errors import UsageError
+
+DEFAULT_HOME = Path("headrace-data")
+
+
+class Settings(BaseSettings):
+    """All that can be set. Each field is also `HEADRACE_<NAME>` and a key of `headrace.toml`."""
+
+    model_config = SettingsConfigDict(env_prefix="HEADRACE_", frozen=True, extra="forbid")
+
+    home: Path = DEFAULT_HOME
+    partitions: int = Field(4, ge=1, le=1024, description="of a new home's log; fixed from then on")
+    commit_events: int = Field(100_000, ge=1, description="events a commit of the speed layer")
+    replay_events: int = Field(500_000, ge=1, description="events a commit while replaying")
+    append_events: int = Field(50_000, ge=1, description="events a durable append")
+    max_event_bytes: int = Field(1 << 20, ge=1024, description="a longer event is quarantined")
+    poll: timedelta = Field(timedelta(seconds=0.2), description="pause at the end of the log")
+    lock_wait: timedelta = Field(timedelta(seconds=30), description="wait for another writer")
+    keep_snapshots: timedelta = Field(timedelta(hours=1), description="how long readers may lag")
+    keep_generations: int = Field(3, ge=1, description="ready generations kept for rollback")
+    threads: int | None = Field(None, ge=1, description="of DuckDB; default: all cores")
+    memory_limit: str | None = Field(None, description="of DuckDB, as '4GB'; default: 80 %")
+    spark_master: str = "local[*]"
+    spark_memory: str = "2g"
+    log_level: str = Field("warning", pattern="^(debug|info|warning|error)$")
+    log_format: str = Field("console", pattern="^(console|json)$")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Only what `load` hands in: the environment is read there, once."""
+        del settings_cls, env_settings, dotenv_settings, file_secret_settings
+        return (init_settings,)
+
+
+def load(
+    home: Path | None = None, *, environ: Mapping[str, str] | None = None, **given: Any
+) -> Settings:
+    """Build the settings.
+
+    Args:
+        home: the home directory, if the caller named one.
+        environ: the environment to read; the process's own by default.
+        given: values that win over file and environment; None counts as not given.
+
+    Raises:
+        UsageError: a value is out of bounds, unknown, or the file is not TOML.
+    """
+    env = os.environ if environ is None else environ
+    values: dict[str, Any] = {
+        name: env[f"HEADRACE_{name.upper()}"]
+        for name in Settings.model_fields
+        if f"HEADRACE_{name.upper()}" in env
+    }
+    where = home or Path(values.get("home", DEFAULT_HOME))
+    file = where / "headrace.toml"
+    merged = {**_read(file), **values, **{k: v for k, v in given.items() if v is not None}}
+    merged["home"] = where
+    try:
+        return Settings(**merged)
+    except ValidationError as e:
+        first = e.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        raise UsageError(
+            f"setting {name!r} is {first.get('input')!r}: {first['msg'].lower()}; "
+            f"correct it in {file}, HEADRACE_{name.upper()} or on the command line"
+        ) from e
+
+
+def _read(file: Path) -> dict[str, Any]:
+    if not file.is_file():
+        return {}
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
+        raise UsageError(f"{file} is not TOML: {e}; correct it or move it away") from e

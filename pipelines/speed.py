@@ -1,0 +1,184 @@
+"""The speed layer: moves a generation from its position to the log's end, a commit at a time.
+
+A commit is one transaction with the deltas of all views and the new position. It finds what the
+touched orders did before, folds their events without and with the new ones, and records the
+difference. It may be killed at any point: what is not committed was never there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from pipelines import generations
+from pipelines.errors import SeamError
+from pipelines.fold import drop, fold
+from pipelines.generations import Generation
+from pipelines.lake import Lake, Transaction
+from pipelines.log import Log
+from pipelines.order_index import OrderIndex, read_events
+from pipelines.position import Position, step_towards
+
+
+@dataclass(frozen=True)
+class Commit:
+    """What one commit did."""
+
+    number: int
+    events: int
+    repeats: int
+    position: Position
+
+
+class Speed:
+    """Moves one generation forward. Not shared between threads."""
+
+    def __init__(self, lake: Lake, log: Log, index: OrderIndex, commit_events: int) -> None:
+        self._lake = lake
+        self._log = log
+        self._index = index
+        self._commit_events = commit_events
+
+    @classmethod
+    @contextlib.contextmanager
+    def open(cls, lake: Lake, *, commit_events: int | None = None) -> Iterator[Speed]:
+        """Get ready to move generations of this lake."""
+        log = Log(lake)
+        with OrderIndex.open(lake, log) as index:
+            yield cls(lake, log, index, commit_events or lake.settings.commit_events)
+            index.flush()
+
+    def run(
+        self,
+        number: int | None = None,
+        *,
+        until: Position | None = None,
+        progress: Callable[[int, int], None] = lambda done, of: None,
+    ) -> list[Commit]:
+        """Commit until a generation (the live one) reaches `until` (the log's end as it is now).
+
+        Raises:
+            SeamError: the generation does not fit together; nothing was committed.
+            LogError: the log is shorter than what was already read from it.
+        """
+        line = generations.read(self._lake, number)
+        goal = until or self._log.end()
+        self._log.check(line.position)
+        start, missing = line.position, max(goal.total - line.position.total, 0)
+        done: list[Commit] = []
+        while (commit := self.step(line.number, goal)) is not None:
+            done.append(commit)
+            progress(commit.position.minus(start), missing)
+        return done
+
+    def step(self, number: int, goal: Position) -> Commit | None:
+        """Make the next commit on the way to `goal`; None if there is nothing to read."""
+        line = generations.read(self._lake, number)
+        target = self._target(line, goal)
+        if target == line.position:
+            return None
+        self._index.catch_up(line.position)
+        new = read_events(self._lake, self._log, line.position, target)
+        if new.num_rows != target.minus(line.position):
+            raise SeamError(
+                f"the log holds {new.num_rows} events from {line.position} to {target}, not "
+                f"{target.minus(line.position)}; run headrace doctor"
+            )
+        try:
+            with self._folded(line, new), self._lake.writing() as tx:
+                commit = self._commit(tx, line, target, new.num_rows)
+        except _CutAhead:
+            return self.step(number, goal)
+        if self._index.position == line.position:
+            self._index.add(new, target)
+        return commit
+
+    def _target(self, line: Generation, goal: Position) -> Position:
+        """Where the next commit ends: never beyond a cut that a batch is waiting for."""
+        end = goal
+        for (text,) in self._lake.rows(
+            "SELECT cut FROM sys.cuts WHERE generation = ? ORDER BY recorded_at DESC LIMIT 1", [line.number]
+        ):
+            cut = Position.parse(text)
+            if not line.position.covers(cut):
+                end = end.lowest(cut)
+        if not end.covers(line.position):
+            end = Position(tuple(map(max, end.offsets, line.position.offsets)))
+        return step_towards(line.position, end, self._commit_events)
+
+    @contextlib.contextmanager
+    def _folded(self, line: Generation, new: pa.Table) -> Iterator[None]:
+        """Fold the touched orders without and with the new events, into `old_…` and `new_…`."""
+        con = self._lake.con
+        touched = np.unique(new.column("order_hash").to_numpy())
+        before = self._index.events_of(touched)
+        con.register("events_new", new)
+        con.register("events_before", before)
+        try:
+            con.execute(
+                "CREATE OR REPLACE TEMP TABLE touched AS SELECT DISTINCT order_id FROM events_new"
+            )
+            old = (
+                "SELECT b.* FROM events_before AS b SEMI JOIN touched AS t "
+                f"ON b.order_id = t.order_id WHERE {_below(line.position)}"
+            )
+            fold(con, old, "old_")
+            fold(con, f"{old} UNION ALL BY NAME SELECT * FROM events_new", "new_")
+            yield
+        finally:
+            drop(con, "new_")
+            drop(con, "old_")
+            con.execute("DROP TABLE IF EXISTS temp.touched")
+            con.unregister("events_new")
+            con.unregister("events_before")
+
+    def _commit(self, tx: Transaction, line: Generation, target: Position, events: int) -> Commit:
+        """Write deltas and position, if the generation still stands where it was read."""
+        here = generations.read(self._lake, line.number)
+        if (here.position, here.logic) != (line.position, line.logic):
+            raise SeamError(
+                f"generation {line.number} moved from {line.position} to {here.position} while a "
+                "commit was prepared: another speed layer is running. Nothing was committed"
+            )
+        if self._target(here, target) != target:
+            raise _CutAhead
+        number = here.last_commit + 1
+        for name in ("orders", "ledger"):
+            columns = ", ".join(f'"{c}"' for c in here.tables[name])
+            select = f"SELECT {number}, {columns} FROM new_{name}"
+            tx.insert(here.schema, f"d{here.base}_{name}", select)
+        for view in here.views.values():
+            select = delta_sql(view.name, here)
+            tx.insert(here.schema, f"d{here.base}_{view.name}", f"SELECT {number}, * FROM {select}")
+        repeats = self._lake.row(
+            "SELECT (SELECT count(*) FROM new_repeats) - (SELECT count(*) FROM old_repeats)"
+        )[0]
+        tx.record(
+            "commits", here.number, number, self._lake.clock(),
+            here.position.text(), target.text(), events, repeats,
+        )
+        return Commit(number, events, repeats, target)
+
+
+class _CutAhead(Exception):
+    """A batch asked for a cut while a commit was prepared; the commit is made again, shorter."""
+
+
+def delta_sql(name: str, line: Generation) -> str:
+    """The change of a view's partial rows from `old_…` to `new_…`, without rows that are zero."""
+    view = line.views[name]
+    weighted = (
+        f"(SELECT *, 1 AS _weight FROM new_{view.source} "
+        f"UNION ALL SELECT *, -1 AS _weight FROM old_{view.source})"
+    )
+    changed = " OR ".join(f'"{c.name}" <> 0' for c in view.partials)
+    return f"(SELECT * FROM ({view.partial_sql(weighted, weight='_weight')}) WHERE {changed})"
+
+
+def _below(position: Position) -> str:
+    parts = [f'(b."partition" = {p} AND b."offset" < {o})' for p, o in enumerate(position.offsets)]
+    return "(" + " OR ".join(parts) + ")"

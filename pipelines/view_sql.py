@@ -1,0 +1,265 @@
+"""A compiled view and the SQL of its forms: partial, merged, served and full.
+
+All forms of one view come from the same checked parts, so they cannot drift apart; only the
+way in which an aggregate is computed differs between `full_sql` and the others.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+Dialect = Literal["duckdb", "spark"]
+
+ROWS: Final = "_rows"
+"""Hidden partial: how many source rows stand behind a group. 0 means the group is gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column and its DuckDB type."""
+
+    name: str
+    type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """An expression over source rows and the rows it counts for, in one dialect.
+
+    `value` None stands for the row itself, `condition` None for every row.
+    """
+
+    value: str | None = None
+    condition: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Partial:
+    """An additive column of a view: it is summed, never anything else."""
+
+    column: Column
+    kind: Literal["count", "sum"]
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """What a view reads from source rows, in one dialect: its keys, its filter, its terms."""
+
+    keys: tuple[str, ...]
+    where: str | None
+    terms: tuple[Term, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Aggregate:
+    """An aggregate of the declaration, computed from the partials at the given places.
+
+    `count` and `total` (a sum that is 0 over nothing) are one partial; `sum` is NULL where
+    the partial `counted` says that nothing was summed.
+    """
+
+    column: Column
+    kind: Literal["count", "sum", "total"]
+    partial: int
+    counted: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A view that was checked: its columns, and SQL for every way in which it is computed.
+
+    Attributes:
+        name: the view's name: the stem of its file.
+        sql: the declaration, normalised: the same for any whitespace, comments or quoting.
+        source: the table it reads, `orders` or `ledger`.
+        keys: the grouping columns, in the order of the SELECT list.
+        partials: the stored additive columns; the first is `_rows`.
+        outputs: the columns a reader sees, in the declared order.
+    """
+
+    name: str
+    sql: str
+    source: str
+    keys: tuple[Column, ...]
+    partials: tuple[Column, ...]
+    outputs: tuple[Column, ...]
+    additive: tuple[Partial, ...] = field(repr=False)
+    aggregates: tuple[Aggregate, ...] = field(repr=False)
+    rows: Mapping[str, Rows] = field(repr=False, compare=False)
+    derived: tuple[str, ...] = field(repr=False)
+
+    def partial_sql(
+        self, relation: str, dialect: Dialect = "duckdb", weight: str | None = None
+    ) -> str:
+        """SQL for keys and partials over source rows: a base, or the deltas of a change.
+
+        Args:
+            relation: a table name or a parenthesised subquery with the source's columns.
+            dialect: `duckdb` or `spark` (session time zone UTC, ANSI mode on).
+            weight: integer column of `relation`, +1 for a new row and -1 for an old one.
+                Groups in which nothing changes are left out. None: each row counts once.
+
+        Returns:
+            A SELECT of `keys` and `partials`, one row a group.
+        """
+        rows = self.rows[dialect]
+        weighted = None if weight is None else _quoted(weight, dialect)
+        items = [
+            *self._key_items(dialect),
+            *(
+                _cast(_additive(partial, term, weighted, dialect), partial.column, dialect)
+                for partial, term in zip(self.additive, rows.terms, strict=True)
+            ),
+        ]
+        text = self._select(items, relation, rows.where, dialect)
+        if weight is None:
+            return text
+        changed = (f"{_quoted(column.name, dialect)} <> 0" for column in self.partials)
+        return f"{text}\nHAVING {' OR '.join(changed)}"
+
+    def merge_sql(self, relation: str, dialect: Dialect = "duckdb") -> str:
+        """SQL that adds partial rows up by key and drops the groups without source rows.
+
+        NULL is a key like any other. A negative `_rows` is kept for the caller to refuse.
+        """
+        keys = [_quoted(column.name, dialect) for column in self.keys]
+        sums = [
+            _cast(f"sum({_quoted(column.name, dialect)})", column, dialect)
+            for column in self.partials
+        ]
+        rows = _quoted(ROWS, dialect)
+        return (
+            f"SELECT\n  {_lines([*keys, *sums])}\nFROM {relation}\n"
+            f"GROUP BY {self._ordinals()}\nHAVING sum({rows}) <> 0"
+        )
+
+    def unsound_sql(self, relation: str) -> str:
+        """SQL (DuckDB) for groups that no set of source rows can give; empty if all is well.
+
+        A count below 0, or a group without rows that still holds money or counts.
+        """
+        merged = ", ".join(f'sum("{column.name}") AS "{column.name}"' for column in self.partials)
+        negative = [
+            f'"{partial.column.name}" < 0' for partial in self.additive if partial.kind == "count"
+        ]
+        left = [f'("{ROWS}" = 0 AND "{column.name}" <> 0)' for column in self.partials[1:]]
+        keys = _names(self.keys)
+        return (
+            f"SELECT * FROM (SELECT {keys}, {merged} FROM {relation} GROUP BY {keys})\n"
+            f"WHERE {' OR '.join([*negative, *left])}"
+        )
+
+    def served_sql(self, relation: str) -> str:
+        """SQL (DuckDB) for the view's columns from partial rows: base and deltas together."""
+        keys = [f'"{column.name}"' for column in self.keys]
+        values = [_cast(self._merged(each), each.column, "duckdb") for each in self.aggregates]
+        return self._derive(
+            f"SELECT\n  {_lines([*keys, *values])}\nFROM {relation}\n"
+            f'GROUP BY {self._ordinals()}\nHAVING sum("{ROWS}") <> 0'
+        )
+
+    def full_sql(self, relation: str) -> str:
+        """SQL (DuckDB) for the view's columns straight from source rows, without partials.
+
+        The plain meaning of the declaration, against which served values are verified.
+        """
+        rows = self.rows["duckdb"]
+        items = [
+            *self._key_items("duckdb"),
+            *(_cast(_plain(each, rows.terms), each.column, "duckdb") for each in self.aggregates),
+        ]
+        return self._derive(self._select(items, relation, rows.where, "duckdb"))
+
+    def rows_sql(self, relation: str) -> str:
+        """SQL (DuckDB) for the source rows that count, with the keys as `_key_1`, `_key_2`…
+
+        For explaining a cell: filter with `_key_1 IS NOT DISTINCT FROM …`.
+        """
+        rows = self.rows["duckdb"]
+        keys = ", ".join(f'{key} AS "_key_{n}"' for n, key in enumerate(rows.keys, start=1))
+        where = "" if rows.where is None else f"\nWHERE {rows.where}"
+        return f'SELECT {keys}, *\nFROM {relation} AS "{self.source}"{where}'
+
+    def _key_items(self, dialect: Dialect) -> list[str]:
+        pairs = zip(self.rows[dialect].keys, self.keys, strict=True)
+        if dialect == "duckdb":  # whose own types they are
+            return [f'{key} AS "{column.name}"' for key, column in pairs]
+        return [_cast(key, column, dialect) for key, column in pairs]
+
+    def _merged(self, aggregate: Aggregate) -> str:
+        total = f'sum("{self.partials[aggregate.partial].name}")'
+        if aggregate.counted is None:
+            return total
+        return f'CASE WHEN sum("{self.partials[aggregate.counted].name}") > 0 THEN {total} END'
+
+    def _derive(self, grouped: str) -> str:
+        items = [
+            f'{text} AS "{column.name}"'
+            for text, column in zip(self.derived, self.outputs, strict=True)
+        ]
+        inner = grouped.replace("\n", "\n  ")
+        return f"SELECT\n  {_lines(items)}\nFROM (\n  {inner}\n)"
+
+    def _select(
+        self, items: Iterable[str], relation: str, where: str | None, dialect: Dialect
+    ) -> str:
+        source = f"{relation} AS {_quoted(self.source, dialect)}"
+        filtered = "" if where is None else f"\nWHERE {where}"
+        return f"SELECT\n  {_lines(items)}\nFROM {source}{filtered}\nGROUP BY {self._ordinals()}"
+
+    def _ordinals(self) -> str:
+        return ", ".join(str(place) for place, _ in enumerate(self.keys, start=1))
+
+
+def _additive(partial: Partial, term: Term, weight: str | None, dialect: Dialect) -> str:
+    """The sum that a partial is, over rows that count once or by their weight."""
+    if partial.kind == "sum":
+        value = f"CAST({term.value} AS {partial.column.type})" if dialect == "spark" else term.value
+        # Spark adds wide types only when told: sum(BIGINT) stays BIGINT there.
+        # The sign is chosen, not multiplied: a product of decimals may lose digits in Spark.
+        signed = (
+            value if weight is None else f"CASE WHEN {weight} > 0 THEN {value} ELSE -({value}) END"
+        )
+        return f"coalesce(sum({signed}){_filter(term.condition)}, 0)"
+    if weight is None:
+        return f"count({'*' if term.value is None else term.value}){_filter(term.condition)}"
+    present = None if term.value is None else f"({term.value}) IS NOT NULL"
+    both = [part for part in (term.condition, present) if part is not None]
+    condition = " AND ".join(f"({part})" for part in both) if both else None
+    return f"coalesce(sum({weight}){_filter(condition)}, 0)"
+
+
+def _plain(aggregate: Aggregate, terms: tuple[Term, ...]) -> str:
+    """The aggregate as SQL itself means it."""
+    term = terms[aggregate.partial]
+    if aggregate.kind == "count":
+        return f"count({'*' if term.value is None else term.value}){_filter(term.condition)}"
+    total = f"sum({term.value}){_filter(term.condition)}"
+    return total if aggregate.kind == "sum" else f"coalesce({total}, 0)"
+
+
+def _filter(condition: str | None) -> str:
+    return "" if condition is None else f" FILTER (WHERE {condition})"
+
+
+def _cast(text: str, column: Column, dialect: Dialect) -> str:
+    kind = column.type
+    if dialect == "spark":
+        kind = {"VARCHAR": "STRING", "TIMESTAMP": "TIMESTAMP_NTZ", "INTEGER": "INT"}.get(kind, kind)
+    return f"CAST({text} AS {kind}) AS {_quoted(column.name, dialect)}"
+
+
+def _quoted(name: str, dialect: Dialect) -> str:
+    return f"`{name}`" if dialect == "spark" else f'"{name}"'
+
+
+def _names(columns: Iterable[Column]) -> str:
+    return ", ".join(f'"{column.name}"' for column in columns)
+
+
+def _lines(items: Iterable[str]) -> str:
+    return ",\n  ".join(items)

@@ -1,0 +1,1 @@
+"""What an order event is, and what is computed from it. Imports nothing of ours."""
