@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from pipelines import generations
+from pipelines import conflicts, generations
 from pipelines.errors import JobError, SeamError
 from pipelines.generations import Generation
 from pipelines.lake import Lake
@@ -279,7 +279,9 @@ def _publish(
         name: sorted((folder / name).glob("*.parquet"))
         for name in generations.table_columns(views)
     }
+    suspects = conflicts.in_log(lake, line.position, cut)
     with lake.writing() as tx:
+        conflicts.record(tx, suspects)
         if changed:
             number = generations.create(
                 tx, views, origin=f"batch ({engine})", cut=cut, filling=filling,

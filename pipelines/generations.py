@@ -15,6 +15,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 
 from pipelines import fold
@@ -37,7 +38,7 @@ class Generation:
     """A generation as it stands at one moment; its seam has been checked."""
 
     number: int
-    at: datetime
+    created_at: datetime
     origin: str
     logic: str
     views: Mapping[str, View]
@@ -147,14 +148,17 @@ def read(lake: Lake, number: int | None = None) -> Generation:
     )
     start = Position.parse(cut)
     position = check_chain(start, ((Position.parse(a), Position.parse(b)) for _, a, b in commits))
-    views = {
-        name: parse_view(name, sql, where=f"generation {number}, view {name}")
-        for name, sql in json.loads(texts).items()
-    }
+    views = {name: _stored_view(name, sql) for name, sql in json.loads(texts).items()}
     last = commits[-1][0] if commits else after
     return Generation(
         number, at, origin, logic, views, base, start, after, position, last
     )
+
+
+@lru_cache(maxsize=1024)
+def _stored_view(name: str, sql: str) -> View:
+    """A view as a generation stores it; the same text is the same view."""
+    return parse_view(name, sql, where=f"the stored view {name}")
 
 
 def create_first(tx: Transaction) -> None:

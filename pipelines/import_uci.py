@@ -126,8 +126,9 @@ def _take(record: Record, invoices: dict[str, _Invoice]) -> bool:
             f"Quantity {quantity} at UnitPrice {price_text} is neither a sale, nor the return of "
             f"a C invoice, nor the adjustment of an A invoice"
         )
-    invoice = _invoice(invoices, number, customer, country, _time(date))
+    # All of the row is checked before its invoice is made: a bad one must leave no empty order.
     product = _known_text("StockCode", stock)
+    invoice = _invoice(invoices, number, customer, country, _time(date))
     invoice.amount += quantity * price
     if kind == "C":
         refund = money(-quantity * price)

@@ -290,7 +290,8 @@ def connect(home: Home, settings: Settings, *, read_only: bool) -> duckdb.DuckDB
     with _loading:
         for name in ("sqlite_scanner", "ducklake"):
             _load_extension(con, name)
-    mode = "READ_ONLY" if read_only else f"DATA_PATH {_literal(home.data)}"
+    mode = f"DATA_PATH {_literal(home.data)}, OVERRIDE_DATA_PATH true"  # a home can be moved
+    mode += ", READ_ONLY" if read_only else ""
     try:
         con.execute(f"ATTACH {_literal(f'ducklake:sqlite:{home.catalog}')} AS lake ({mode})")
     except duckdb.Error as e:

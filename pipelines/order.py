@@ -6,7 +6,7 @@ An order is never stored: it is what its events, evolved one after the other, sa
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NoReturn, TypeAlias
 
 from pipelines.order_events import (
@@ -52,7 +52,7 @@ class Order:
     placed: OrderPlaced | None = None
     stage: Stage = "new"
     paid: Decimal = ZERO
-    kept: Mapping[str, Holding] = field(default_factory=dict)
+    returns: tuple[ReturnLine, ...] = ()
     last_time: datetime | None = None
 
     @classmethod
@@ -77,10 +77,10 @@ class Order:
         """
         if event.order_id != self.order_id:
             self._refuse(f"event {event.id} belongs to order {event.order_id}", "evolve that one")
-        placed, stage, paid, kept = self.placed, self.stage, self.paid, self.kept
+        placed, stage, paid, returns = self.placed, self.stage, self.paid, self.returns
         match event:
             case OrderPlaced():
-                placed, stage, kept = event, "placed", _held(event)
+                placed, stage = event, "placed"
             case PaymentCaptured():
                 paid += event.amount
             case OrderShipped():
@@ -90,10 +90,10 @@ class Order:
             case OrderCancelled():
                 stage = "cancelled"
             case ItemsReturned():
-                kept = _without(kept, event.lines)
+                returns += event.lines
             case AdjustmentBooked():
                 pass
-        return Order(self.order_id, placed, stage, paid, kept, event.time)
+        return Order(self.order_id, placed, stage, paid, returns, event.time)
 
     @property
     def due(self) -> Decimal:
@@ -101,6 +101,11 @@ class Order:
         if self.placed is None:
             return ZERO
         return self.placed.goods + self.placed.shipping - self.placed.discount - self.paid
+
+    @property
+    def kept(self) -> dict[str, Holding]:
+        """What the customer still has of each product. Worked out when asked: few returns are."""
+        return {} if self.placed is None else _without(_held(self.placed), self.returns)
 
     def place(
         self,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from pipelines.conflicts import CONFLICT
 from pipelines.errors import UsageError
 from pipelines.lake import Lake
 from pipelines.log import Appended, Log
@@ -18,8 +19,6 @@ _OPEN = (
     "SELECT id, recorded_at, origin, reason, raw FROM sys.quarantine AS q WHERE NOT EXISTS "
     "(SELECT 1 FROM sys.quarantine_outcomes AS o WHERE o.id = q.id)"
 )
-CONFLICT = "conflict: "
-"""How the reason of an event begins that is in the log, but whose content was not counted."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +26,7 @@ class Entry:
     """One rejected event. `raw` is exactly what came in."""
 
     id: str
-    at: datetime
+    recorded_at: datetime
     origin: str
     reason: str
     raw: bytes
@@ -88,6 +87,8 @@ def retry(lake: Lake, ids: list[str] | None = None) -> Appended:
         if any(entry.id in resolved for entry in accepted):
             raise UsageError("some of these entries were retried already; list them again")
         appended = log.record(tx, decoded.events, [], [f"quarantine {e.id}" for e in accepted])
-        for entry in accepted:
-            tx.record("quarantine_outcomes", entry.id, lake.clock(), "accepted")
+        if accepted:
+            ids = ", ".join(f"('{entry.id}')" for entry in accepted)
+            select = f"SELECT id, ?, 'accepted' FROM (VALUES {ids}) AS t(id)"
+            tx.insert("sys", "quarantine_outcomes", select, [lake.clock()])
     return Appended(appended.accepted, len(decoded.rejected), appended.position)

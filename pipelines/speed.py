@@ -8,13 +8,15 @@ difference. It may be killed at any point: what is not committed was never there
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 
-from pipelines import generations
+from pipelines import conflicts, generations
+from pipelines.conflicts import Suspect
 from pipelines.errors import SeamError
 from pipelines.fold import drop, fold
 from pipelines.generations import Generation
@@ -22,6 +24,7 @@ from pipelines.lake import Lake, Transaction
 from pipelines.log import Log
 from pipelines.order_index import OrderIndex, read_events
 from pipelines.position import Position, step_towards
+from pipelines.views import View
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,10 @@ class Speed:
         self._log = log
         self._index = index
         self._commit_events = commit_events
+        # The fold needs no lake; apart from it, no name is ever looked up in the catalog.
+        self._compute = duckdb.connect(
+            config={"preserve_insertion_order": "false"}
+        )
 
     @classmethod
     @contextlib.contextmanager
@@ -77,20 +84,22 @@ class Speed:
 
     def step(self, number: int, goal: Position) -> Commit | None:
         """Make the next commit on the way to `goal`; None if there is nothing to read."""
-        line = generations.read(self._lake, number)
-        target = self._target(line, goal)
-        if target == line.position:
-            return None
-        self._index.catch_up(line.position)
-        new = read_events(self._lake, self._log, line.position, target)
+        with self._lake.reading():
+            line = generations.read(self._lake, number)
+            target = self._target(line, goal)
+            if target == line.position:
+                return None
+            self._index.catch_up(line.position)
+            new = read_events(self._lake, self._log, line.position, target)
         if new.num_rows != target.minus(line.position):
             raise SeamError(
                 f"the log holds {new.num_rows} events from {line.position} to {target}, not "
                 f"{target.minus(line.position)}; run headrace doctor"
             )
+        change = self._change(line, new)
         try:
-            with self._folded(line, new), self._lake.writing() as tx:
-                commit = self._commit(tx, line, target, new.num_rows)
+            with self._lake.writing() as tx:
+                commit = self._commit(tx, line, target, change)
         except _CutAhead:
             return self.step(number, goal)
         if self._index.position == line.position:
@@ -101,7 +110,8 @@ class Speed:
         """Where the next commit ends: never beyond a cut that a batch is waiting for."""
         end = goal
         for (text,) in self._lake.rows(
-            "SELECT cut FROM sys.cuts WHERE generation = ? ORDER BY recorded_at DESC LIMIT 1", [line.number]
+            "SELECT cut FROM sys.cuts WHERE generation = ? ORDER BY recorded_at DESC LIMIT 1",
+            [line.number],
         ):
             cut = Position.parse(text)
             if not line.position.covers(cut):
@@ -110,36 +120,45 @@ class Speed:
             end = Position(tuple(map(max, end.offsets, line.position.offsets)))
         return step_towards(line.position, end, self._commit_events)
 
-    @contextlib.contextmanager
-    def _folded(self, line: Generation, new: pa.Table) -> Iterator[None]:
-        """Fold the touched orders without and with the new events, into `old_…` and `new_…`."""
-        con = self._lake.con
-        touched = np.unique(new.column("order_hash").to_numpy())
-        before = self._index.events_of(touched)
+    def _change(self, line: Generation, new: pa.Table) -> Change:
+        """What the new events change: fold the orders they touch without them and with them."""
+        con = self._compute
+        before = self._index.events_of(np.unique(new.column("order_hash").to_numpy()))
         con.register("events_new", new)
         con.register("events_before", before)
+        con.execute(
+            "CREATE OR REPLACE TEMP TABLE touched AS SELECT DISTINCT order_id FROM events_new"
+        )
+        known = (
+            "SELECT b.* FROM events_before AS b SEMI JOIN touched AS t "
+            f"ON b.order_id = t.order_id WHERE {_below(line.position)}"
+        )
         try:
-            con.execute(
-                "CREATE OR REPLACE TEMP TABLE touched AS SELECT DISTINCT order_id FROM events_new"
-            )
-            old = (
-                "SELECT b.* FROM events_before AS b SEMI JOIN touched AS t "
-                f"ON b.order_id = t.order_id WHERE {_below(line.position)}"
-            )
-            fold(con, old, "old_")
-            fold(con, f"{old} UNION ALL BY NAME SELECT * FROM events_new", "new_")
-            yield
+            fold(con, known, "old_")
+            fold(con, f"{known} UNION ALL BY NAME SELECT * FROM events_new", "new_")
+            rows = {}
+            for name in ("orders", "ledger"):
+                columns = ", ".join(f'"{c}"' for c in line.tables[name])
+                rows[name] = con.execute(f"SELECT {columns} FROM new_{name}").to_arrow_table()
+            for name, view in line.views.items():
+                rows[name] = con.execute(delta_sql(view)).to_arrow_table()
+            repeats = con.execute(
+                "SELECT (SELECT count(*) FROM new_repeats) - (SELECT count(*) FROM old_repeats)"
+            ).fetchall()[0][0]
+            suspects = conflicts.in_fold(con, "events_new", "new_") if repeats else []
         finally:
             drop(con, "new_")
             drop(con, "old_")
-            con.execute("DROP TABLE IF EXISTS temp.touched")
             con.unregister("events_new")
             con.unregister("events_before")
+        return Change(new.num_rows, repeats, suspects, rows)
 
-    def _commit(self, tx: Transaction, line: Generation, target: Position, events: int) -> Commit:
+    def _commit(
+        self, tx: Transaction, line: Generation, target: Position, change: Change
+    ) -> Commit:
         """Write deltas and position, if the generation still stands where it was read."""
         here = generations.read(self._lake, line.number)
-        if (here.position, here.logic) != (line.position, line.logic):
+        if here.position != line.position:
             raise SeamError(
                 f"generation {line.number} moved from {line.position} to {here.position} while a "
                 "commit was prepared: another speed layer is running. Nothing was committed"
@@ -147,36 +166,41 @@ class Speed:
         if self._target(here, target) != target:
             raise _CutAhead
         number = here.last_commit + 1
-        for name in ("orders", "ledger"):
-            columns = ", ".join(f'"{c}"' for c in here.tables[name])
-            select = f"SELECT {number}, {columns} FROM new_{name}"
-            tx.insert(here.schema, f"d{here.base}_{name}", select)
-        for view in here.views.values():
-            select = delta_sql(view.name, here)
-            tx.insert(here.schema, f"d{here.base}_{view.name}", f"SELECT {number}, * FROM {select}")
-        repeats = self._lake.row(
-            "SELECT (SELECT count(*) FROM new_repeats) - (SELECT count(*) FROM old_repeats)"
-        )[0]
+        for name, rows in change.rows.items():
+            if rows.num_rows:
+                tx.con.register("delta", rows)
+                tx.insert(here.schema, f"d{here.base}_{name}", f"SELECT {number}, * FROM delta")
+                tx.con.unregister("delta")
+        conflicts.record(tx, change.suspects)
         tx.record(
             "commits", here.number, number, self._lake.clock(),
-            here.position.text(), target.text(), events, repeats,
+            here.position.text(), target.text(), change.events, change.repeats,
         )
-        return Commit(number, events, repeats, target)
+        return Commit(number, change.events, change.repeats, target)
+
+
+@dataclass(frozen=True)
+class Change:
+    """What a commit will write: for each table, the rows to add to its deltas."""
+
+    events: int
+    repeats: int
+    suspects: Sequence[Suspect]
+    rows: Mapping[str, pa.Table]
 
 
 class _CutAhead(Exception):
     """A batch asked for a cut while a commit was prepared; the commit is made again, shorter."""
 
 
-def delta_sql(name: str, line: Generation) -> str:
+def delta_sql(view: View) -> str:
     """The change of a view's partial rows from `old_…` to `new_…`, without rows that are zero."""
-    view = line.views[name]
     weighted = (
         f"(SELECT *, 1 AS _weight FROM new_{view.source} "
         f"UNION ALL SELECT *, -1 AS _weight FROM old_{view.source})"
     )
     changed = " OR ".join(f'"{c.name}" <> 0' for c in view.partials)
-    return f"(SELECT * FROM ({view.partial_sql(weighted, weight='_weight')}) WHERE {changed})"
+    return f"SELECT * FROM ({view.partial_sql(weighted, weight='_weight')}) WHERE {changed}"
 
 
 def _below(position: Position) -> str:

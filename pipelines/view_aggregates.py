@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Final
 
 from sqlglot import exp
 
-from pipelines.view_rules import refuse, refuse_distinct, refuse_node
+from pipelines.view_numbers import negated_size
+from pipelines.view_rules import WRITTEN, refuse, refuse_distinct, refuse_node
 from pipelines.view_sql import ROWS, Aggregate, Column, Partial, Term
 from pipelines.view_types import decimal_size, is_decimal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pipelines.view_expressions import Expressions
-    from pipelines.view_numbers import Typed
+    from pipelines.view_expressions import Expressions, Typed
 
 VIRTUAL: Final = "group"
 """Qualifier of a column that stands for a key or an aggregate; names of rows have none."""
@@ -52,16 +52,16 @@ class Aggregates:
     ) -> exp.Expression:
         """The expression over columns that stand for its aggregates and keys."""
         if isinstance(node, exp.Filter):
-            return self._aggregate(node, node.this, node.expression.this)
+            return _standing_for(node, self._aggregate(node, node.this, node.expression.this))
         if isinstance(node, exp.AggFunc):
-            return self._aggregate(node, node, None)
+            return _standing_for(node, self._aggregate(node, node, None))
         zeroed = _zeroed_sum(node)
         if zeroed is not None:
             inner, condition = zeroed
-            return self._sum(node, inner, condition, total=True)
+            return _standing_for(node, self._sum(inner, condition, total=True))
         for key, name in keys:
             if node == key:
-                return exp.column(name, table=VIRTUAL)
+                return _standing_for(node, exp.column(name, table=VIRTUAL))
         copy = node.copy()
         for child in list(copy.iter_expressions()):
             if not isinstance(child, exp.Identifier | exp.DataType | exp.Var):
@@ -84,7 +84,7 @@ class Aggregates:
         if isinstance(inner, exp.Count):
             return self._count(inner.this, condition)
         if isinstance(inner, exp.Sum):
-            return self._sum(node, inner.this, condition, total=False)
+            return self._sum(inner.this, condition, total=False)
         return self._average(inner.this, condition)
 
     def _count(self, argument: exp.Expression, condition: exp.Expression | None) -> exp.Expression:
@@ -95,13 +95,12 @@ class Aggregates:
 
     def _sum(
         self,
-        node: exp.Expression,
         argument: exp.Expression,
         condition: exp.Expression | None,
         *,
         total: bool,
     ) -> exp.Expression:
-        value = self._rows.number(argument)
+        value = self._summand(argument)
         kind = _sum_type(value.type) if is_decimal(value.type) else "BIGINT"
         place = self._partial("sum", value, self._condition(condition))
         if total:
@@ -112,11 +111,16 @@ class Aggregates:
     def _average(
         self, argument: exp.Expression, condition: exp.Expression | None
     ) -> exp.Expression:
-        value = self._rows.number(argument)
+        value = self._summand(argument)
         place = self._partial("sum", value, self._condition(condition))
         counted = self._partial("count", value, self._condition(condition))
         total = self._named("total", _sum_type(value.type), place)
         return exp.Div(this=total, expression=self._named("count", "BIGINT", counted))
+
+    def _summand(self, argument: exp.Expression) -> Typed:
+        value = self._rows.number(argument)
+        self._rows.fits(argument, *negated_size(value.type))
+        return value
 
     def _condition(self, node: exp.Expression | None) -> Typed | None:
         return None if node is None else self._rows.condition(node)
@@ -162,6 +166,11 @@ class Aggregates:
 def contains_aggregate(node: exp.Expression) -> bool:
     """Whether an aggregate of any kind is in the expression."""
     return node.find(exp.AggFunc, exp.Filter) is not None
+
+
+def _standing_for(node: exp.Expression, column: exp.Expression) -> exp.Expression:
+    column.meta[WRITTEN] = node.copy()
+    return column
 
 
 def _zeroed_sum(

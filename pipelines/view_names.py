@@ -47,7 +47,7 @@ class Names:
         if node.args.get("db") or table not in {"", self._qualifier}:
             refuse(self._where, node, f"is not a column of {self._source}; write {node.name}")
         if name in self.columns:
-            return exp.column(exp.to_identifier(name, quoted=True))
+            return exp.column(exp.to_identifier(name, quoted=False))
         if name in given and not table:
             meaning = given[name].copy()
             return meaning if isinstance(meaning, exp.Column) else exp.Paren(this=meaning)
@@ -59,11 +59,11 @@ class Names:
     ) -> None:
         known = [*self.columns, *given]
         close = difflib.get_close_matches(name, known, n=3)
-        hint = f"did you mean {' or '.join(close)}? " if close else ""
+        hint = f"; did you mean {' or '.join(close)}?" if close else "."
         refuse(
             self._where,
             node,
-            f"is not a column of {self._source}; {hint}It has {', '.join(self.columns)}",
+            f"is not a column of {self._source}{hint} There are {', '.join(self.columns)}",
         )
 
 

@@ -15,17 +15,16 @@ from sqlglot.errors import SqlglotError
 
 from pipelines.errors import ViewError
 from pipelines.view_aggregates import Aggregates, contains_aggregate
-from pipelines.view_expressions import Expressions
-from pipelines.view_names import Names, output_name, select_items
+from pipelines.view_names import Names, select_items
 from pipelines.view_rules import refuse
+from pipelines.view_scalars import derived_expressions, row_expressions
 from pipelines.view_sql import Column, Rows, View
-from pipelines.view_types import family
 from schemas.tables import TABLES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from pipelines.view_numbers import Typed
+    from pipelines.view_expressions import Expressions, Typed
 
 _CLAUSES: Final[dict[str, str]] = {
     "with_": "WITH is not allowed; a view is one SELECT over orders or ledger",
@@ -59,11 +58,18 @@ def parse_view(name: str, sql: str, *, where: str) -> View:
     Raises:
         ViewError: it cannot be maintained. Names file, expression and remedy.
     """
+    try:
+        return _compiled(name, sql, where)
+    except RecursionError as error:
+        raise ViewError(f"{where}: is nested too deeply; write a shorter expression") from error
+
+
+def _compiled(name: str, sql: str, where: str) -> View:
     select = _single_select(sql, where)
     source, names = _source(select, where)
     items = select_items(select, names, where)
     keys = _key_places(select, items, names, where)
-    rows = Expressions(where, TABLES[source], derived=False)
+    rows = row_expressions(where, TABLES[source])
     condition = _where(select, names, rows, where)
     typed_keys = [_key(rows, items[place][1], where) for place in keys]
     key_columns = tuple(
@@ -76,9 +82,7 @@ def parse_view(name: str, sql: str, *, where: str) -> View:
         for _, node in items
     ]
     columns = {column.name: column.type for column in (*key_columns, *aggregates.columns)}
-    outputs = _outputs(
-        [name for name, _ in items], virtual, Expressions(where, columns, derived=True)
-    )
+    outputs = _outputs([name for name, _ in items], virtual, derived_expressions(where, columns))
     return View(
         name=name,
         sql=_normalised(items, keys, source, select, names),
@@ -135,6 +139,8 @@ def _source(select: exp.Select, where: str) -> tuple[str, Names]:
         what = "nothing" if table is None else table
         refuse(where, what, "is read from; a view reads FROM orders or FROM ledger")
     extra = [key for key, value in table.args.items() if value and key not in {"this", "alias"}]
+    if table.args.get("alias") is not None:
+        extra += table.args["alias"].columns
     source = table.name.lower()
     if source not in TABLES or extra:
         refuse(where, table, "is not a table of views; write FROM orders or FROM ledger")
@@ -154,9 +160,10 @@ def _key_places(
             f"{where}: has no GROUP BY, so it would be one row even over nothing; group by a "
             "constant: SELECT 'all' AS scope, … GROUP BY scope"
         )
-    for kind in ("rollup", "cube", "grouping_sets", "totals"):
-        if group.args.get(kind):
-            refuse(where, group, "is several groupings at once; write a file for each of them")
+    many = (exp.Rollup, exp.Cube, exp.GroupingSets)
+    if group.find(*many) is not None or group.args.get("totals"):
+        text = group.sql("duckdb", comments=False).strip()
+        refuse(where, text, "is several groupings at once; write a file for each of them")
     if group.args.get("all"):
         places = {place for place, (_, node) in enumerate(items) if not contains_aggregate(node)}
     else:
@@ -185,17 +192,18 @@ def _key_place(
     if bare and node.name.lower() in aliases and node.name.lower() not in names.columns:
         return aliases.index(node.name.lower())
     wanted = names.resolve(node, {})
-    for place, (_, item) in enumerate(items):
-        if item == wanted:
-            return place
-    if bare and node.name.lower() in aliases:
+    places = [place for place, (_, item) in enumerate(items) if item == wanted]
+    if not places and bare and node.name.lower() in aliases:
         refuse(
             where,
             f"GROUP BY {node.name}",
             f"means the column {node.name}, not the selected expression of that name; give the "
             f"expression another name, or write GROUP BY {aliases.index(node.name.lower()) + 1}",
         )
-    refuse(where, f"GROUP BY {node.sql('duckdb')}", "is not selected; add it to the SELECT list")
+    if not places:
+        text = node.sql("duckdb", comments=False)
+        refuse(where, f"GROUP BY {text}", "is not selected; add it to the SELECT list")
+    return places[0]
 
 
 def _where(select: exp.Select, names: Names, rows: Expressions, where: str) -> Typed | None:

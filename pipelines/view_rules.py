@@ -16,6 +16,9 @@ SCALARS: Final = (
     "CAST to DATE, TIMESTAMP, VARCHAR, BIGINT or DECIMAL(p, s), coalesce, nullif, abs, CASE, IN, "
     "BETWEEN, LIKE, IS NULL, AND, OR, NOT, comparisons, + - *, ||"
 )
+WRITTEN: Final = "written"
+"""Key in `meta` of an expression that stands for another: what the user wrote."""
+_SHOWN: Final = 120
 TRUNC_UNITS: Final = ("MINUTE", "HOUR", "DAY", "WEEK", "MONTH", "QUARTER", "YEAR")
 EXTRACT_UNITS: Final = ("YEAR", "MONTH", "DAY", "HOUR")
 
@@ -28,15 +31,66 @@ _UNSTEADY: Final = (
     "use the times in the rows, such as booked_at or placed_at"
 )
 _UNSTEADY_NAMES: Final = frozenset(
-    "now today random rand uuid gen_random_uuid uuidv4 uuidv7 current_date current_time "
-    "current_timestamp localtime localtimestamp get_current_timestamp get_current_time "
-    "transaction_timestamp currentdate currenttime currenttimestamp setseed nextval currval "
-    "current_user session_user user current_localtime current_localtimestamp".split()
+    {
+        "now",
+        "today",
+        "random",
+        "rand",
+        "uuid",
+        "gen_random_uuid",
+        "uuidv4",
+        "uuidv7",
+        "current_date",
+        "current_time",
+        "current_timestamp",
+        "localtime",
+        "localtimestamp",
+        "get_current_timestamp",
+        "get_current_time",
+        "transaction_timestamp",
+        "currentdate",
+        "currenttime",
+        "currenttimestamp",
+        "setseed",
+        "nextval",
+        "currval",
+        "current_user",
+        "session_user",
+        "user",
+        "current_localtime",
+        "current_localtimestamp",
+    }
 )
 _AGGREGATE_NAMES: Final = frozenset(
-    "product fsum sumkahan kahan_sum favg entropy bit_and bit_or bit_xor bitstring_agg histogram "
-    "arbitrary mad sem kurtosis skewness reservoir_quantile arg_min_null arg_max_null map_from_entries "
-    "list string_agg geomean geometric_mean weighted_avg min_by max_by".split()
+    {
+        "product",
+        "fsum",
+        "sumkahan",
+        "kahan_sum",
+        "favg",
+        "entropy",
+        "bit_and",
+        "bit_or",
+        "bit_xor",
+        "bitstring_agg",
+        "histogram",
+        "arbitrary",
+        "mad",
+        "sem",
+        "kurtosis",
+        "skewness",
+        "reservoir_quantile",
+        "arg_min_null",
+        "arg_max_null",
+        "map_from_entries",
+        "list",
+        "string_agg",
+        "geomean",
+        "geometric_mean",
+        "weighted_avg",
+        "min_by",
+        "max_by",
+    }
 )
 _REMEDIES: Final[dict[type[exp.Expression], str]] = {
     exp.CountIf: "is not supported; write count(*) FILTER (WHERE condition)",
@@ -79,9 +133,13 @@ def refuse(where: str, node: exp.Expression | str, problem: str) -> NoReturn:
 
 def shown(node: exp.Expression | str) -> str:
     """An expression as a person would write it, at most 120 characters."""
-    text = node if isinstance(node, str) else node.sql("duckdb", comments=False)
+    if isinstance(node, str):
+        text = node
+    else:
+        written = node.transform(lambda each: each.meta.get(WRITTEN, each))
+        text = written.sql("duckdb", comments=False, normalize_functions="lower")
     text = " ".join(text.split())
-    return text if len(text) <= 120 else f"{text[:117]}..."
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
 
 
 def refuse_node(where: str, node: exp.Expression) -> NoReturn:

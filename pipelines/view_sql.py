@@ -175,7 +175,7 @@ class View:
         return self._derive(self._select(items, relation, rows.where, "duckdb"))
 
     def rows_sql(self, relation: str) -> str:
-        """SQL (DuckDB) for the source rows that count, with the keys as `_key_1`, `_key_2`…
+        """SQL (DuckDB) for the source rows that count, with keys as `_key_1`, `_key_2` and so on.
 
         For explaining a cell: filter with `_key_1 IS NOT DISTINCT FROM …`.
         """
@@ -218,12 +218,15 @@ class View:
 def _additive(partial: Partial, term: Term, weight: str | None, dialect: Dialect) -> str:
     """The sum that a partial is, over rows that count once or by their weight."""
     if partial.kind == "sum":
-        value = f"CAST({term.value} AS {partial.column.type})" if dialect == "spark" else term.value
-        # Spark adds wide types only when told: sum(BIGINT) stays BIGINT there.
+        value = str(term.value)
         # The sign is chosen, not multiplied: a product of decimals may lose digits in Spark.
+        # And minus is a difference there: Spark's own -x rounds to 34 digits.
+        minus = f"CAST(0 AS DECIMAL(1, 0)) - ({value})" if dialect == "spark" else f"-({value})"
         signed = (
-            value if weight is None else f"CASE WHEN {weight} > 0 THEN {value} ELSE -({value}) END"
+            value if weight is None else f"CASE WHEN {weight} > 0 THEN {value} ELSE {minus} END"
         )
+        if dialect == "spark":  # where a sum is only as wide as what is added
+            signed = f"CAST({signed} AS {partial.column.type})"
         return f"coalesce(sum({signed}){_filter(term.condition)}, 0)"
     if weight is None:
         return f"count({'*' if term.value is None else term.value}){_filter(term.condition)}"

@@ -73,7 +73,7 @@ def reserved_word(name: str) -> bool:
             f"WHERE keyword_category = 'reserved' AND keyword_name = '{name}'"
         )
     )
-    return answer.fetchone() != (0,)
+    return bool(answer.fetchone() != (0,))
 
 
 def family(kind: str) -> str | None:

@@ -68,6 +68,8 @@ EVENTS_SCHEMA: Final = pa.schema(
 )
 """One row an event. Fields a type does not have are null; `time` is UTC without a zone."""
 
+# Offsets into an Arrow text column have 31 bits.
+_MOST_BYTES: Final = 1 << 30
 # Longer lines are rare, and one of them must fit into a block of Arrow's reader.
 _LONGEST_FAST: Final = 1 << 16
 
@@ -105,7 +107,16 @@ def decode(lines: Sequence[bytes], *, max_event_bytes: int = MAX_EVENT_BYTES) ->
 
     Returns:
         Events and rejections; together as many as there are lines.
+
+    Raises:
+        ValueError: The lines have more than 1 GiB together. Pass fewer at once.
     """
+    total_bytes = sum(map(len, lines))
+    if total_bytes > _MOST_BYTES:
+        raise ValueError(
+            f"{len(lines)} lines have {total_bytes} bytes; at most {_MOST_BYTES} are decoded "
+            "at once: pass fewer lines"
+        )
     stripped = [line.strip(WHITESPACE) for line in lines]
     kept = screen(stripped, min(max_event_bytes, _LONGEST_FAST))
     likely = np.flatnonzero(kept)

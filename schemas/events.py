@@ -174,7 +174,12 @@ def _lines(*items: Field) -> Field:
 
 
 _CURRENCY = Field(
-    name="currency", kind=Kind.TEXT, about="ISO 4217 code", pattern="[A-Z]{3}", min_length=3
+    name="currency",
+    kind=Kind.TEXT,
+    about="ISO 4217 code",
+    pattern="[A-Z]{3}",
+    min_length=3,
+    max_length=3,
 )
 _COUNTRY = Field(
     name="country",

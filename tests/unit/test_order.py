@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import FrozenInstanceError
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -18,6 +19,9 @@ from pipelines.order_events import (
     ReturnLine,
     SaleLine,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 MUGS = SaleLine("mug", 3, Decimal("7.50"))
@@ -146,7 +150,7 @@ def place(order: Order, lines: list[SaleLine], discount: str = "0") -> OrderPlac
     )
 
 
-BROKEN_RULES = {
+BROKEN_RULES: dict[str, tuple[Callable[[], object], str]] = {
     "placed twice": (lambda: place(placed(), [MUGS]), "placed already"),
     "placed without lines": (lambda: place(Order("o"), []), "no lines"),
     "no units sold": (lambda: place(Order("o"), [SaleLine("mug", 0, Decimal(1))]), "0 x mug"),

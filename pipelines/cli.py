@@ -1,0 +1,166 @@
+"""The command `headrace`. Parses, calls, prints; every decision is made elsewhere.
+
+Exit codes: 0 fine, 1 refused or found wrong, 2 bad usage.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pipelines.errors import HeadraceError
+
+if TYPE_CHECKING:
+    from pipelines.lake import Lake
+
+_COMMANDS = {
+    "init": "pipelines.cli_log",
+    "generate": "pipelines.cli_log",
+    "append": "pipelines.cli_log",
+    "import": "pipelines.cli_log",
+    "log": "pipelines.cli_log",
+    "quarantine": "pipelines.cli_log",
+    "speed": "pipelines.cli_paths",
+    "batch": "pipelines.cli_paths",
+    "replay": "pipelines.cli_paths",
+    "promote": "pipelines.cli_paths",
+    "rollback": "pipelines.cli_paths",
+    "generations": "pipelines.cli_paths",
+    "maintain": "pipelines.cli_paths",
+    "query": "pipelines.cli_answers",
+    "views": "pipelines.cli_answers",
+    "status": "pipelines.cli_answers",
+    "verify": "pipelines.cli_answers",
+    "demo": "pipelines.cli_answers",
+}
+_HELP = {
+    "init": "Create the home (any command does it when needed).",
+    "generate": "Print seeded, realistic order events as NDJSON.",
+    "append": "Append CloudEvents NDJSON to the log.",
+    "import": "Bring in real data sets.",
+    "log": "Look at the log.",
+    "quarantine": "What could not be accepted, and why.",
+    "speed": "Keep the views up to the log's end (the speed layer).",
+    "batch": "Recompute from scratch, check, publish (Spark).",
+    "replay": "Build a new generation from the log and compare it (Kappa).",
+    "promote": "Point readers at a replayed generation.",
+    "rollback": "Point readers back at the generation before.",
+    "generations": "List the generations.",
+    "maintain": "Merge small files and drop what nobody needs.",
+    "query": "Answer a SELECT, exactly, with its position.",
+    "views": "List the views and their columns.",
+    "status": "Where the log and the views stand.",
+    "verify": "Recompute, compare every cell, store the certificate.",
+    "demo": "The whole story on this machine, in about a minute.",
+}
+
+
+class _Lazy(click.Group):
+    """A group that imports a command's module only when the command is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        del ctx
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        del ctx
+        if cmd_name not in _COMMANDS:
+            return None
+        from importlib import import_module
+
+        module = import_module(_COMMANDS[cmd_name])
+        command: click.Command = getattr(module, f"{cmd_name}_command")
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, _HELP[name]) for name in _COMMANDS])
+
+
+@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--home",
+    type=click.Path(path_type=Path),
+    help="The directory with log, lake and views.  [default: $HEADRACE_HOME or ./headrace-data]",
+)
+@click.version_option(package_name="headrace", message="headrace %(version)s")
+@click.pass_context
+def app(ctx: click.Context, home: Path | None) -> None:
+    """Order events in, exact numbers out, with proof.
+
+    Start here: `headrace demo`, or
+
+    \b
+      headrace generate --orders 1000 --seed 1 | headrace append -
+      headrace speed --once
+      headrace query "SELECT * FROM revenue_by_day ORDER BY day"
+      headrace verify
+    """
+    ctx.obj = home
+
+
+def settings_of(ctx: click.Context, **given: Any) -> Any:
+    """The settings for this call."""
+    from pipelines import settings
+    from pipelines.logs import configure
+
+    chosen = settings.load(ctx.find_root().obj, **given)
+    configure(chosen)
+    return chosen
+
+
+def open_lake(ctx: click.Context, *, read_only: bool = False, **given: Any) -> Lake:
+    """The lake of this call's home; made now if there is none."""
+    from pipelines import lake
+
+    return lake.open_lake(settings_of(ctx, **given), read_only=read_only)
+
+
+def main() -> None:
+    """Run the command and end the process with its exit code."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run the command; gives the exit code. Errors become one line on stderr."""
+    try:
+        outcome = app.main(arguments, prog_name="headrace", standalone_mode=False)
+    except click.exceptions.Exit as e:
+        return e.exit_code
+    except click.ClickException as e:
+        if isinstance(e, click.exceptions.NoArgsIsHelpError):
+            click.echo(e.message, err=True)
+        else:
+            hint = getattr(e, "ctx", None)
+            tail = f" See `{hint.command_path} --help`." if hint is not None else ""
+            _say(f"{e.format_message()}{tail}")
+        return 2
+    except HeadraceError as e:
+        _say(str(e))
+        return e.exit_code
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        _say("stopped; everything acknowledged so far is kept")
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as e:  # noqa: BLE001 - the last line of defence: no traceback for a person
+        if os.environ.get("HEADRACE_DEBUG"):
+            raise
+        first = (str(e).splitlines() or [""])[0]
+        _say(f"{type(e).__name__}: {first}. Set HEADRACE_DEBUG=1 to see where it happened")
+        return 1
+    return outcome if isinstance(outcome, int) else 0
+
+
+def _say(text: str) -> None:
+    click.echo(f"headrace: {text}", err=True)
+
+
+if __name__ == "__main__":
+    main()

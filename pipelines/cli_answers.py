@@ -1,0 +1,268 @@
+"""Commands that answer: query, views, status, verify, demo."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pipelines import console
+from pipelines.cli import open_lake, settings_of
+from pipelines.cli_log import json_option
+from pipelines.errors import LockError
+
+if TYPE_CHECKING:
+    from pipelines.lake import Lake
+    from pipelines.verify import Certificate
+
+
+@click.command("query")
+@click.argument("sql")
+@click.option("--at", metavar="POSITION|TIME", help="As of a position of the log, or a time.")
+@click.option("--max-rows", type=click.IntRange(1), help="Give back at most so many rows.")
+@json_option
+@click.pass_context
+def query_command(
+    ctx: click.Context, sql: str, at: str | None, max_rows: int | None, as_json: bool
+) -> None:
+    """Answer one SELECT over `orders`, `ledger` and the views (`headrace views`).
+
+    The answer carries the position of the log at which it is true. If base and deltas do not
+    meet there, there is no answer. With --at, it is recomputed from the log.
+
+    \b
+      headrace query "SELECT * FROM revenue_by_day ORDER BY day"
+      headrace query "SELECT status, count(*) FROM orders GROUP BY ALL" --json
+      headrace query "SELECT sum(net) FROM customer_value" --at 2026-03-05
+    """
+    from pipelines import serving
+
+    if at is None:
+        with serving.Serving(open_lake(ctx, read_only=True)) as served:
+            answer = served.query(sql, max_rows=max_rows)
+    else:
+        with open_lake(ctx, read_only=True) as lake:
+            answer = serving.query_at(lake, sql, serving.parse_at(at, lake))
+    text = console.table(answer.columns, answer.rows)
+    if answer.truncated:
+        text += f"\n… only the first {len(answer.rows):,} rows"
+    if not as_json:
+        console.note(f"at {answer.position}, cut {answer.cut}, logic {answer.logic}")
+    console.emit(answer.as_json(), text, as_json=as_json)
+
+
+@click.command("views")
+@json_option
+@click.pass_context
+def views_command(ctx: click.Context, as_json: bool) -> None:
+    """List what can be queried: tables, views and their columns; and view files that wait."""
+    from pipelines import generations
+    from schemas.tables import LEDGER_COLUMNS, ORDERS_COLUMNS
+
+    with open_lake(ctx, read_only=True) as lake:
+        line = generations.read(lake)
+        wanted = generations.current_views(lake.home)
+    found: list[dict[str, Any]] = [
+        {"name": name, "kind": "table", "columns": dict(columns)}
+        for name, columns in (("orders", ORDERS_COLUMNS), ("ledger", LEDGER_COLUMNS))
+    ]
+    found += [
+        {
+            "name": view.name,
+            "kind": f"view of {view.source}",
+            "columns": {c.name: c.type for c in view.outputs},
+            "key": [c.name for c in view.keys],
+            "sql": view.sql,
+        }
+        for view in line.views.values()
+    ]
+    waiting = sorted(
+        name
+        for name in {*wanted, *line.views}
+        if name not in wanted
+        or name not in line.views
+        or wanted[name].sql != line.views[name].sql
+    )
+    rows = [(f["name"], f["kind"], ", ".join(f["columns"])) for f in found]
+    text = console.table(["name", "kind", "columns"], rows)
+    if waiting:
+        text += (
+            f"\nchanged on disk, not live yet: {', '.join(waiting)}. "
+            "`headrace replay --from beginning` builds a generation with them"
+        )
+    result = {"logic": line.logic, "views": found, "waiting": waiting}
+    console.emit(result, text, as_json=as_json)
+
+
+@click.command("status")
+@json_option
+@click.pass_context
+def status_command(ctx: click.Context, as_json: bool) -> None:
+    """Where the log ends, where the views stand, and what was counted, doubled or refused."""
+    with open_lake(ctx, read_only=True) as lake:
+        result = status(lake)
+    lag = result["lag_events"]
+    fresh = "up to date" if not lag else f"{lag:,} events behind"
+    proof = result["certificate"]
+    lines = [
+        ("home", result["home"]),
+        ("log", f"{result['events']:,} events, end {_position(result['end'])}"),
+        ("redelivered", f"{result['repeats']:,} (counted once)"),
+        ("quarantined", f"{result['quarantined']:,} open"),
+        ("live", f"generation {result['generation']}, logic {result['logic']}"),
+        ("base", f"{result['base']} ({result['engine']}), cut {_position(result['cut'])}"),
+        ("position", f"{_position(result['position'])}, {fresh}"),
+        ("newest event", f"{result['newest_event'] or '-'} (event time)"),
+        ("speed layer", result["speed"]),
+        ("last proof", "none; `headrace verify` makes one" if proof is None else
+         f"{'equal' if proof['equal'] else 'NOT EQUAL'} at {_position(proof['position'])}, "
+         f"{proof['recorded_at']}"),
+    ]
+    text = "\n".join(f"{name:<13} {value}" for name, value in lines)
+    console.emit(result, text, as_json=as_json)
+
+
+def _position(offsets: dict[str, int]) -> str:
+    return "{" + ", ".join(f"{p}: {o}" for p, o in offsets.items()) + "}"
+
+
+def status(lake: Lake) -> dict[str, Any]:
+    """All that `status` shows, as JSON can hold it."""
+    import json
+
+    from pipelines import generations, quarantine
+    from pipelines.log import Log
+
+    with lake.reading():
+        log = Log(lake)
+        end, line = log.end(), generations.read(lake)
+        counted = lake.row(f"SELECT coalesce(sum(event_count), 0) FROM ({line.select('orders')})")
+        engine = lake.row(
+            "SELECT engine FROM sys.bases WHERE generation = ? AND base = ?",
+            [line.number, line.base],
+        )[0]
+        newest = lake.row("SELECT max(time) FROM sys.events")[0]
+        proofs = lake.rows(
+            "SELECT recorded_at, position, wrong, generation FROM sys.certificates "
+            "ORDER BY recorded_at DESC LIMIT 1"
+        )
+        quarantined = quarantine.count(lake)
+    return {
+        "home": str(lake.home.path),
+        "log_id": lake.home.log_id,
+        "end": end.as_dict(),
+        "events": end.total,
+        "repeats": line.position.total - int(counted[0]),
+        "quarantined": quarantined,
+        "generation": line.number,
+        "logic": line.logic,
+        "base": line.base,
+        "engine": engine,
+        "cut": line.cut.as_dict(),
+        "position": line.position.as_dict(),
+        "lag_events": end.minus(line.position),
+        "newest_event": None if newest is None else f"{newest.isoformat()}Z",
+        "speed": _speed_state(lake),
+        "certificate": None
+        if not proofs
+        else {
+            "recorded_at": f"{proofs[0][0].isoformat(timespec='seconds')}Z",
+            "position": json.loads(proofs[0][1]),
+            "equal": proofs[0][2] == 0,
+            "generation": proofs[0][3],
+        },
+    }
+
+
+def _speed_state(lake: Lake) -> str:
+    try:
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(lake.home.lock("speed", wait=0))
+    except LockError:
+        return "running"
+    return "not running"
+
+
+@click.command("verify")
+@click.option("--generation", type=int, help="Another generation than the live one.")
+@json_option
+@click.pass_context
+def verify_command(ctx: click.Context, generation: int | None, as_json: bool) -> None:
+    """Prove what is served: recompute it from the log, compare every cell of every view.
+
+    Exit code 1 if a single cell differs. The certificate is stored in the lake.
+    """
+    from pipelines.verify import verify
+
+    with open_lake(ctx) as lake, console.bar("verify", "slices") as progress:
+        certificate = verify(lake, generation, progress=progress)
+    console.emit(certificate_json(certificate), certificate_text(certificate), as_json=as_json)
+    ctx.exit(0 if certificate.equal else 1)
+
+
+def certificate_json(c: Certificate) -> dict[str, Any]:
+    """A certificate as `verify --json` prints it."""
+    from pipelines.serving import plain
+
+    return {
+        "equal": c.equal, "generation": c.generation, "logic": c.logic,
+        "cut": c.cut.as_dict(), "position": c.position.as_dict(), "events": c.events,
+        "repeats": c.repeats, "rows": c.comparison.rows, "cells": c.comparison.cells,
+        "wrong": c.comparison.wrong, "by_view": dict(c.comparison.by_view),
+        "fingerprint": c.fingerprint, "at": f"{c.at.isoformat(timespec='seconds')}Z",
+        "differences": [
+            {"view": x.view, "key": plain(dict(x.key)), "column": x.column,
+             "served": plain(x.served), "expected": plain(x.expected)}
+            for x in c.comparison.shown
+        ],
+    }
+
+
+def certificate_text(c: Certificate) -> str:
+    """A certificate for a person."""
+    verdict = "EQUAL" if c.equal else f"NOT EQUAL: {c.comparison.wrong:,} cells differ"
+    lines = [
+        f"{verdict}",
+        f"  served == recomputed from {c.events:,} events ({c.repeats:,} redelivered)",
+        f"  {c.comparison.cells:,} cells in {c.comparison.rows:,} rows of "
+        f"{len(c.comparison.by_view)} tables and views",
+        f"  position {c.position}, cut {c.cut}",
+        f"  generation {c.generation}, logic {c.logic}, fingerprint {c.fingerprint}",
+        f"  {c.at.isoformat(timespec='seconds')}Z",
+    ]
+    if c.comparison.shown:
+        rows = [
+            (x.view, " ".join(f"{k}={console.cell(v)}" for k, v in x.key.items()), x.column,
+             x.served, x.expected)
+            for x in c.comparison.shown
+        ]
+        lines.append(console.table(["view", "key", "column", "served", "expected"], rows))
+    return "\n".join(lines)
+
+
+@click.command("demo")
+@click.option("--orders", type=click.IntRange(100), default=20_000, show_default=True)
+@click.option("--seed", type=click.IntRange(0), default=7, show_default=True)
+@click.option("--engine", type=click.Choice(["spark", "duckdb"]), default="spark")
+@click.pass_context
+def demo_command(ctx: click.Context, orders: int, seed: int, engine: str) -> None:
+    """Tell the whole story in a fresh home, with real output.
+
+    Uses a temporary home unless --home names one that is empty.
+    """
+    import tempfile
+    from pathlib import Path
+
+    from pipelines.demo import tell
+
+    chosen: Callable[[Path], Any] = lambda home: tell(  # noqa: E731 - reads like the call it is
+        settings_of(ctx).model_copy(update={"home": home}), orders=orders, seed=seed, engine=engine
+    )
+    home = ctx.find_root().obj
+    if home is not None:
+        chosen(home)
+        return
+    with tempfile.TemporaryDirectory(prefix="headrace-demo-") as folder:
+        chosen(Path(folder) / "home")

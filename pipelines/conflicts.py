@@ -1,0 +1,120 @@
+"""Conflicts: events redelivered with other content than the first time.
+
+The fold counts the first delivery and nothing else. Whoever first passes the later one, the speed
+layer or a batch, lists it in quarantine in its own transaction, once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import pyarrow as pa
+
+from pipelines.lake import Lake, Transaction
+from pipelines.position import Position
+from schemas.decode import same_content
+
+if TYPE_CHECKING:
+    import duckdb
+
+CONFLICT = "conflict: "
+"""How the reason of a quarantined conflict begins."""
+
+_SAME_EVENT = "f.order_id = a.order_id AND f.source = a.source AND f.id = a.id"
+
+
+class Suspect(NamedTuple):
+    """A redelivered event whose bytes differ from the first delivery's, at `first`."""
+
+    partition: int
+    offset: int
+    first: int
+
+
+def in_fold(con: duckdb.DuckDBPyConnection, new: str, prefix: str) -> list[Suspect]:
+    """Suspects among new events, after they were folded with all of their orders' events.
+
+    Args:
+        con: where the fold left `{prefix}events` and `{prefix}repeats`.
+        new: the relation of new events.
+        prefix: of the fold.
+    """
+    again = f'{new} AS e SEMI JOIN {prefix}repeats AS r ON e."partition" = r."partition"'
+    return _suspects(con, f'{again} AND e."offset" = r."offset"', f"{prefix}events")
+
+
+def in_log(lake: Lake, start: Position, end: Position) -> list[Suspect]:
+    """Suspects from `start` up to `end`, found by reading the log's keys up to `end`."""
+    from pipelines.log import between
+
+    zero = Position.zero(len(end.offsets))
+    log = f"(SELECT * FROM sys.events WHERE {between(zero, end)})"
+    return _suspects(lake.con, f"sys.events AS e WHERE {between(start, end)}", log)
+
+
+def _suspects(con: duckdb.DuckDBPyConnection, again: str, known: str) -> list[Suspect]:
+    rows = con.execute(f"""
+        WITH again AS (
+          SELECT e.order_id, e.source, e.id, e."partition", e."offset", e.digest FROM {again}
+        ), firsts AS (
+          SELECT f.order_id, f.source, f.id, min(f."offset") AS "offset",
+            arg_min(f.digest, f."offset") AS digest
+          FROM {known} AS f SEMI JOIN again AS a ON {_SAME_EVENT}
+          GROUP BY f.order_id, f.source, f.id HAVING count(*) > 1
+        )
+        SELECT a."partition", a."offset", f."offset" FROM again AS a JOIN firsts AS f
+        ON {_SAME_EVENT} WHERE a."offset" > f."offset" AND a.digest <> f.digest
+        ORDER BY ALL""").fetchall()
+    return [Suspect(*row) for row in rows]
+
+
+def record(tx: Transaction, suspects: Sequence[Suspect]) -> int:
+    """List real conflicts in quarantine; gives how many are new there.
+
+    A redelivery that is written otherwise but says the same is no conflict.
+    """
+    if not suspects:
+        return 0
+    raws = _raw(tx.lake, suspects)
+    listed = {row[0] for row in tx.lake.rows("SELECT id FROM sys.quarantine")}
+    found = []
+    for s in suspects:
+        name = f"c{s.partition}-{s.offset}"
+        raw = raws[s.partition, s.offset]
+        if name in listed or same_content(raw, raws[s.partition, s.first]):
+            continue
+        reason = (
+            f"{CONFLICT}source and id are those of the event at partition {s.partition} offset "
+            f"{s.first}, but the content differs; the first delivery counts, this one does not"
+        )
+        origin = f"log partition {s.partition} offset {s.offset}"
+        found.append((name, tx.lake.clock(), origin, reason, raw.encode()))
+    if found:
+        columns = list(zip(*found, strict=True))
+        names = ["id", "recorded_at", "origin", "reason", "raw"]
+        types = [pa.string(), pa.timestamp("us"), pa.string(), pa.string(), pa.binary()]
+        arrays = [pa.array(c, t) for c, t in zip(columns, types, strict=True)]
+        tx.con.register("conflicts_found", pa.table(arrays, names=names))
+        tx.insert("sys", "quarantine", "SELECT * FROM conflicts_found")
+        tx.con.unregister("conflicts_found")
+    return len(found)
+
+
+def _raw(lake: Lake, suspects: Sequence[Suspect]) -> dict[tuple[int, int], str]:
+    places = sorted({(s.partition, o) for s in suspects for o in (s.offset, s.first)})
+    wanted = pa.table(
+        {
+            "partition": pa.array([p for p, _ in places], pa.int32()),
+            "offset": pa.array([o for _, o in places], pa.int64()),
+        }
+    )
+    lake.con.register("places", wanted)
+    try:
+        rows = lake.rows(
+            'SELECT e."partition", e."offset", e.raw FROM sys.events AS e SEMI JOIN places AS w '
+            'ON e."partition" = w."partition" AND e."offset" = w."offset"'
+        )
+    finally:
+        lake.con.unregister("places")
+    return {(p, o): raw for p, o, raw in rows}

@@ -1,0 +1,102 @@
+"""Maintenance: keeps reads fast and the disk small, and changes nothing that anybody can see.
+
+Small files are merged (content and offsets stay), old snapshots forgotten, files that no snapshot
+names deleted, and generations beyond those kept for rollback dropped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from dataclasses import dataclass
+
+import duckdb
+
+from pipelines import generations
+from pipelines import home as homes
+from pipelines.lake import Lake
+
+
+@dataclass(frozen=True)
+class Maintained:
+    """What one round did."""
+
+    files_merged: int
+    generations_dropped: tuple[int, ...]
+    files_deleted: int
+
+
+def maintain(lake: Lake) -> Maintained:
+    """Run one round. Safe at any time, beside readers and writers.
+
+    Raises:
+        LockError: a writer did not finish in time.
+    """
+    dropped = _drop_generations(lake)
+    merged = 0
+    live = generations.read(lake)
+    tables = [("sys", "events"), ("sys", "appends"), ("sys", "commits")]
+    tables += [(live.schema, f"d{live.base}_{name}") for name in live.tables]
+    for schema, table in tables:
+        merged += _merge(lake, schema, table)
+    deleted = _clean_up(lake)
+    return Maintained(merged, dropped, deleted)
+
+
+def _merge(lake: Lake, schema: str, table: str) -> int:
+    """Merge a table's small files; the merged file is synced before the catalog names it."""
+    folder = lake.folder(schema, table)
+    with lake.writing() as tx:
+        before = {p.name for p in folder.iterdir()} if folder.is_dir() else set()
+        found = lake.rows(
+            "CALL ducklake_merge_adjacent_files('lake', ?, schema => ?)", [table, schema]
+        )
+        for path in folder.iterdir() if folder.is_dir() else ():
+            if path.name not in before:
+                homes.sync_file(path)
+        if folder.is_dir():
+            homes.sync_directory(folder)
+        del tx
+    return sum(int(row[2]) for row in found)
+
+
+def _drop_generations(lake: Lake) -> tuple[int, ...]:
+    """Drop generations that are neither live nor among the newest kept for rollback."""
+    with lake.home.lock("batch", wait=0), lake.writing() as tx:
+        live = generations.live_number(lake)
+        numbers = [row[0] for row in lake.rows("SELECT generation FROM sys.generations ORDER BY 1")]
+        present = {
+            row[0]
+            for row in lake.rows(
+                "SELECT schema_name FROM duckdb_schemas() WHERE database_name = 'lake'"
+            )
+        }
+        kept = set(numbers[-lake.settings.keep_generations :]) | {live} | _switched_to(lake)
+        gone = [n for n in numbers if n not in kept and f"g{n}" in present]
+        for number in gone:
+            tx.execute(f"DROP SCHEMA g{number} CASCADE")
+            tx.execute("DELETE FROM sys.generations WHERE generation = ?", [number])
+    return tuple(gone)
+
+
+def _switched_to(lake: Lake) -> set[int]:
+    """The generation that a rollback would return to."""
+    live = generations.live_number(lake)
+    found = lake.rows(
+        "SELECT generation FROM sys.live WHERE generation <> ? ORDER BY switch_no DESC LIMIT 1",
+        [live],
+    )
+    return {row[0] for row in found}
+
+
+def _clean_up(lake: Lake) -> int:
+    """Forget old snapshots and delete the files that only they named."""
+    seconds = int(lake.settings.keep_snapshots.total_seconds())
+    limit = f"(now() - INTERVAL {seconds} SECOND)"
+    with lake.home.lock("commit", lake.settings.lock_wait.total_seconds()):
+        lake.con.execute(f"CALL ducklake_expire_snapshots('lake', older_than => {limit})")
+        found = lake.rows(f"CALL ducklake_cleanup_old_files('lake', older_than => {limit})")
+    with contextlib.suppress(OSError, duckdb.Error):
+        for leftover in lake.home.staging.iterdir():
+            shutil.rmtree(leftover, ignore_errors=True)
+    return len(found)

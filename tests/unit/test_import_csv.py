@@ -1,0 +1,237 @@
+"""Import of CSV files by a mapping: what becomes of each row, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from pipelines.csv_mapping import CsvMapping
+from pipelines.errors import ContractError
+from pipelines.import_csv import csv_orders
+from schemas.validate import validate
+
+if TYPE_CHECKING:
+    from pipelines.importers import ImportedFile
+
+GUIDE = Path(__file__).parents[2] / "docs/guides/csv-import.md"
+
+
+def events_of(*files: ImportedFile) -> list[dict[str, Any]]:
+    return [json.loads(line) for file in files for line in file.lines]
+
+
+MAPPING = CsvMapping(
+    columns={
+        "order_id": "order",
+        "time": "time",
+        "product_id": "product",
+        "quantity": "units",
+        "unit_price": "price",
+        "customer_id": "customer",
+    },
+    constants={"currency": "EUR", "country": "DE"},
+    source="csv/test",
+)
+MUG = "o-1,2026-03-01T09:30:00,mug,2,7.50,c-7"
+
+
+def shop_file(folder: Path, *rows: str, name: str = "shop.csv") -> Path:
+    path = folder / name
+    content = "\n".join(["order,time,product,units,price,customer", *rows, ""])
+    path.write_bytes(content.encode("utf-8", "surrogateescape"))
+    return path
+
+
+def test_the_guides_example_becomes_the_events_it_promises(tmp_path: Path) -> None:
+    text = GUIDE.read_text(encoding="utf-8")
+    blocks = [block.split("```")[0] for block in text.split("```csv\n")[1:]]
+    (tmp_path / "export.csv").write_text(blocks[0], encoding="utf-8")
+    (tmp_path / "shop.toml").write_text(text.split("```toml\n")[1].split("```")[0])
+    (imported,) = csv_orders([tmp_path / "export.csv"], CsvMapping.load(tmp_path / "shop.toml"))
+    assert imported.rejected == []
+    assert [(event["id"], event["time"], event["data"]) for event in events_of(imported)] == [
+        (
+            "1001-placed",
+            "2026-03-02T08:30:00Z",
+            {
+                "customer_id": "c-7",
+                "currency": "EUR",
+                "country": "DE",
+                "channel": "web",
+                "lines": [
+                    {"product_id": "mug", "quantity": 2, "unit_price": "7.50"},
+                    {"product_id": "lamp; tall", "quantity": 1, "unit_price": "1249.00"},
+                ],
+            },
+        ),
+        ("1001-paid", "2026-03-02T08:30:00Z", {"amount": "1264.00"}),
+        (
+            "1002-placed",
+            "2026-03-02T09:05:00Z",
+            {
+                "customer_id": None,
+                "currency": "EUR",
+                "country": "AT",
+                "channel": "web",
+                "lines": [{"product_id": "mug", "quantity": 1, "unit_price": "7.50"}],
+            },
+        ),
+        ("1002-paid", "2026-03-02T09:05:00Z", {"amount": "7.50"}),
+        (
+            "1001-returned-2026-03-09T15:00:00",
+            "2026-03-09T15:00:00Z",
+            {
+                "customer_id": "c-7",
+                "currency": "EUR",
+                "country": "DE",
+                "lines": [{"product_id": "mug", "quantity": 1, "refund": "7.50"}],
+            },
+        ),
+    ]
+
+
+def test_csv_events_keep_the_contract(tmp_path: Path) -> None:
+    back = MUG.replace(",2,", ",-1,").replace("c-7", "")
+    rows = (MUG, back.replace("o-1", "o-2"), MUG.replace("o-1", "o-3").replace("c-7", ""))
+    (imported,) = csv_orders([shop_file(tmp_path, *rows)], replace(MAPPING, paid=True))
+    assert len(imported.lines) == 5
+    for line in imported.lines:
+        validate(line)
+
+
+BAD_ROWS = {
+    "order missing": (MUG.replace("o-1", ""), "order_id is empty"),
+    "product missing": (MUG.replace("mug", " "), "product_id is empty"),
+    "product not text": (MUG.replace("mug", "m\udcffg"), "bytes that are not text"),
+    "product with a control": (MUG.replace("mug", "m\x07g"), "product_id is 'm\\x07g' and holds"),
+    "quantity zero": (MUG.replace(",2,", ",0,"), "quantity is '0'"),
+    "quantity broken": (MUG.replace(",2,", ",2.5,"), "quantity is '2.5'"),
+    "quantity too large": (MUG.replace(",2,", ",2147483648,"), "quantity is '2147483648'"),
+    "price too fine": (MUG.replace("7.50", "7.50001"), "unit_price is '7.50001'"),
+    "price negative": (MUG.replace("7.50", "-7.50"), "unit_price is '-7.50'"),
+    "price with a comma": (MUG.replace("7.50", '"7,50"'), "unit_price is '7,50'"),
+    "line too large": (
+        MUG.replace("7.50", "99999999999999").replace(",2,", ",3,"),
+        "10^14 or more",
+    ),
+    "order too large": (MUG.replace("7.50", "49999999999999.99"), "with it, order o-1 comes to"),
+    "time unreadable": (MUG.replace("03-01", "02-30"), "time is '2026-02-30T09:30:00'"),
+    "time too early": (MUG.replace("2026", "1969"), "from 1970"),
+    "field missing": (MUG.removesuffix(",c-7"), "it has 5 fields, the header has 6"),
+    "field too many": (MUG + ",x", "it has 7 fields, the header has 6"),
+    "another customer": (MUG.replace("c-7", "c-8"), "differ from ('c-7', 'EUR', 'DE', None)"),
+    "not delimited text": (MUG.replace("mug", '"mug'), "it is not delimited text"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_ROWS)
+def test_a_bad_csv_row_is_rejected_with_line_bytes_and_reason(case: str, tmp_path: Path) -> None:
+    row, reason = BAD_ROWS[case]
+    (imported,) = csv_orders([shop_file(tmp_path, MUG, row, MUG)], MAPPING)
+    (rejected,) = imported.rejected
+    assert (rejected.line_no, rejected.raw) == (3, row.encode("utf-8", "surrogateescape"))
+    assert reason in rejected.reason
+    assert len(events_of(imported)[0]["data"]["lines"]) == 2
+
+
+def test_rows_in_events_rejected_and_blank_add_up(tmp_path: Path) -> None:
+    rows = (MUG, "", "nonsense", MUG.replace("o-1", "o-2"), "", MUG)
+    (imported,) = csv_orders([shop_file(tmp_path, *rows)], MAPPING)
+    mapped = sum(len(event["data"]["lines"]) for event in events_of(imported))
+    assert (mapped, len(imported.rejected), imported.skipped) == (3, 1, {"blank lines": 2})
+    assert imported.rows == 6
+
+
+def test_negative_quantities_can_be_refused(tmp_path: Path) -> None:
+    path = shop_file(tmp_path, MUG.replace(",2,", ",-2,"))
+    (imported,) = csv_orders([path], replace(MAPPING, negative_quantity="reject"))
+    assert imported.lines == []
+    assert "quantity is '-2'" in imported.rejected[0].reason
+
+
+def test_the_sale_of_an_order_in_a_second_file_is_rejected_and_not_lost(tmp_path: Path) -> None:
+    later = MUG.replace(",2,", ",-2,").replace("03-01", "03-09")
+    paths = [shop_file(tmp_path, MUG, name="a.csv"), shop_file(tmp_path, MUG, later, name="b.csv")]
+    _, second = csv_orders(paths, MAPPING)
+    assert [event["type"] for event in events_of(second)] == ["ItemsReturned"]
+    assert "order o-1 has sales in" in second.rejected[0].reason
+
+
+def test_local_times_become_utc_over_the_change_of_the_clocks() -> None:
+    local = replace(MAPPING, zone=ZoneInfo("Europe/Berlin"))
+    assert local.utc("2026-03-29T01:59:59") == datetime(2026, 3, 29, 0, 59, 59, tzinfo=UTC)
+    assert local.utc("2026-10-25T02:30:00") == datetime(2026, 10, 25, 0, 30, tzinfo=UTC)
+    assert local.utc("2026-07-01T12:00:00-05:00") == datetime(2026, 7, 1, 17, tzinfo=UTC)
+    with pytest.raises(ValueError, match="no clock in Europe/Berlin ever showed it"):
+        local.utc("2026-03-29T02:30:00")
+
+
+def test_a_file_without_a_mapped_column_is_refused_with_its_columns(tmp_path: Path) -> None:
+    columns = {**MAPPING.columns, "quantity": "qty"}
+    with pytest.raises(
+        ContractError, match=r"shop\.csv lacks the column 'qty' .*columns\.quantity"
+    ):
+        list(csv_orders([shop_file(tmp_path, MUG)], replace(MAPPING, columns=columns)))
+
+
+def test_a_file_that_is_not_there_is_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(ContractError, match=r"cannot read .*none\.csv"):
+        list(csv_orders([tmp_path / "none.csv"], MAPPING))
+
+
+COLUMNS = """
+[columns]
+order_id = "order"
+time = "time"
+product_id = "product"
+quantity = "units"
+unit_price = "price"
+"""
+EUR = '[constants]\ncurrency = "EUR"\n'
+
+
+def load(folder: Path, text: str) -> CsvMapping:
+    path = folder / "shop.toml"
+    path.write_text(text, encoding="utf-8")
+    return CsvMapping.load(path)
+
+
+def test_a_mapping_of_columns_and_a_currency_is_enough(tmp_path: Path) -> None:
+    mapping = load(tmp_path, COLUMNS + EUR)
+    assert (mapping.source, mapping.delimiter, mapping.paid) == ("csv/shop", ",", False)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("delimeter = ';'\n" + COLUMNS + EUR, "delimeter is not a key .* mean delimiter?"),
+        ("delimiter = ';;'\n" + COLUMNS + EUR, "delimiter is ';;'; give a text of 1 "),
+        ("delimiter = '\"'\n" + COLUMNS + EUR, "quote is the delimiter too"),
+        ("delimiter = '\"'\nquote = ' '\n" + COLUMNS + EUR, "quote is ' '"),
+        ("decimal_mark = ';'\n" + COLUMNS + EUR, "decimal_mark is ';'; give"),
+        ("thousands_mark = '.'\n" + COLUMNS + EUR, "thousands_mark is the decimal mark too"),
+        ("encoding = 'utf-9'\n" + COLUMNS + EUR, "encoding is 'utf-9'; give"),
+        ("negative_quantity = 'drop'\n" + COLUMNS + EUR, "negative_quantity is 'drop'; give"),
+        ("paid = 'yes'\n" + COLUMNS + EUR, "paid is 'yes'; give true or false"),
+        (COLUMNS + EUR + "[time]\nzone = 'Mars/Base'", "time.zone is 'Mars/Base'; give a zone"),
+        (COLUMNS.replace('quantity = "units"', "") + EUR, "columns.quantity is missing; add"),
+        (COLUMNS.replace('"units"', "3") + EUR, "columns.quantity is 3; give a text"),
+        (COLUMNS, "constants.currency is 'missing', and there is no currency column"),
+        (COLUMNS + EUR.replace("EUR", "euro"), "constants.currency is 'euro'"),
+        (COLUMNS + 'country = "land"\n' + EUR + 'country = "DE"', "constants.country is also a"),
+        ("columns = 3\n" + EUR, r"columns is 3; write it as a table: \[columns\]"),
+        ("= broken", "cannot read the mapping .*shop.toml"),
+    ],
+)
+def test_a_wrong_mapping_is_refused_with_file_key_and_remedy(
+    tmp_path: Path, text: str, message: str
+) -> None:
+    with pytest.raises(ContractError, match=message) as refusal:
+        load(tmp_path, text)
+    assert "shop.toml" in str(refusal.value)
