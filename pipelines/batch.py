@@ -168,8 +168,8 @@ def _plan(
             name: [
                 row[0]
                 for row in lake.rows(
-                    "SELECT data_file FROM ducklake_list_files('lake', ?, schema => ?)",
-                    [f"b{line.base}_{name}", line.schema],
+                    f"SELECT data_file FROM ducklake_list_files('lake', 'b{line.base}_{name}', "
+                    f"schema => '{line.schema}')"
                 )
             ]
             for name in line.tables

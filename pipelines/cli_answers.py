@@ -140,8 +140,8 @@ def status(lake: Lake) -> dict[str, Any]:
         end, line = log.end(), generations.read(lake)
         counted = lake.row(f"SELECT coalesce(sum(event_count), 0) FROM ({line.select('orders')})")
         engine = lake.row(
-            "SELECT engine FROM sys.bases WHERE generation = ? AND base = ?",
-            [line.number, line.base],
+            f"SELECT engine FROM sys.bases WHERE generation = {line.number} "
+            f"AND base = {line.base}"
         )[0]
         newest = lake.row("SELECT max(time) FROM sys.events")[0]
         proofs = lake.rows(

@@ -183,8 +183,7 @@ def tail_command(ctx: click.Context, count: int, as_json: bool) -> None:
     with open_lake(ctx, read_only=True) as lake:
         rows = lake.rows(
             'SELECT "partition", "offset", time, type, order_id, source, id, version, raw '
-            'FROM sys.events ORDER BY appended_at DESC, "offset" DESC LIMIT ?',
-            [count],
+            f'FROM sys.events ORDER BY appended_at DESC, "offset" DESC LIMIT {count}'
         )[::-1]
     _print_events(rows, as_json)
 
@@ -203,16 +202,17 @@ def show_log_command(
     as_json: bool,
 ) -> None:
     """The events of an order, or the one at a place, with their original JSON."""
+    from pipelines.lake import literal
+
     if (order_id is None) == (partition is None or offset is None):
         raise UsageError("name either --order, or --partition and --offset")
-    condition, values = ("order_id = ?", [order_id])
+    condition = f"order_id = {literal(order_id)}"
     if order_id is None:
-        condition, values = '"partition" = ? AND "offset" = ?', [partition, offset]  # type: ignore[list-item]
+        condition = f'"partition" = {partition} AND "offset" = {offset}'
     with open_lake(ctx, read_only=True) as lake:
         rows = lake.rows(
             'SELECT "partition", "offset", time, type, order_id, source, id, version, raw '
-            f'FROM sys.events WHERE {condition} ORDER BY "partition", "offset"',
-            values,
+            f'FROM sys.events WHERE {condition} ORDER BY "partition", "offset"'
         )
     if not rows:
         raise UsageError("there is no such event in the log")

@@ -21,7 +21,7 @@ from pathlib import Path
 from pipelines import fold
 from pipelines.errors import LogError, SeamError, UsageError
 from pipelines.home import Home
-from pipelines.lake import Lake, Transaction
+from pipelines.lake import Lake, Transaction, literal
 from pipelines.position import Position, check_chain
 from pipelines.views import View, load_views, logic_version, parse_view
 from schemas.tables import LEDGER_COLUMNS, ORDERS_COLUMNS
@@ -131,20 +131,18 @@ def read(lake: Lake, number: int | None = None) -> Generation:
     """
     number = live_number(lake) if number is None else number
     found = lake.rows(
-        "SELECT recorded_at, logic, views, origin FROM sys.generations WHERE generation = ?", [number]
+        f"SELECT recorded_at, logic, views, origin FROM sys.generations WHERE generation = {number}"
     )
     if not found:
         raise UsageError(f"there is no generation {number}; `headrace generations` lists them")
     at, logic, texts, origin = found[0]
     base, cut, after = lake.row(
-        "SELECT base, cut, after_commit FROM sys.bases WHERE generation = ? "
-        "ORDER BY base DESC LIMIT 1",
-        [number],
+        f"SELECT base, cut, after_commit FROM sys.bases WHERE generation = {number} "
+        "ORDER BY base DESC LIMIT 1"
     )
     commits = lake.rows(
         "SELECT commit_no, from_position, to_position FROM sys.commits "
-        "WHERE generation = ? AND commit_no > ? ORDER BY commit_no",
-        [number, after],
+        f"WHERE generation = {number} AND commit_no > {after} ORDER BY commit_no"
     )
     start = Position.parse(cut)
     position = check_chain(start, ((Position.parse(a), Position.parse(b)) for _, a, b in commits))
@@ -282,9 +280,8 @@ def _last_commit_below(lake: Lake, line: Generation, cut: Position) -> int:
     if cut == line.cut:
         return line.after_commit
     found = lake.rows(
-        "SELECT commit_no FROM sys.commits WHERE generation = ? AND commit_no > ? "
-        "AND to_position = ?",
-        [line.number, line.after_commit, cut.text()],
+        f"SELECT commit_no FROM sys.commits WHERE generation = {line.number} "
+        f"AND commit_no > {line.after_commit} AND to_position = {literal(cut.text())}"
     )
     if not found:
         raise SeamError(

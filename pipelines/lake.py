@@ -126,13 +126,13 @@ class Lake:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def rows(self, sql: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+    def rows(self, sql: str) -> list[tuple[Any, ...]]:
         """Run a statement and give back all its rows."""
-        return self.con.execute(sql, list(params)).fetchall()
+        return self.con.execute(sql).fetchall()
 
-    def row(self, sql: str, params: Sequence[Any] = ()) -> tuple[Any, ...]:
+    def row(self, sql: str) -> tuple[Any, ...]:
         """Run a statement that gives exactly one row."""
-        (only,) = self.rows(sql, params)
+        (only,) = self.rows(sql)
         return only
 
     @contextlib.contextmanager
@@ -179,15 +179,15 @@ class Transaction:
         self.lake = lake
         self.con = lake.con
 
-    def execute(self, sql: str, params: Sequence[Any] = ()) -> None:
+    def execute(self, sql: str) -> None:
         """Run a statement that writes no data file of its own."""
-        self.con.execute(sql, list(params))
+        self.con.execute(sql)
 
-    def insert(self, schema: str, table: str, select: str, params: Sequence[Any] = ()) -> None:
+    def insert(self, schema: str, table: str, select: str) -> None:
         """Insert the rows of a SELECT and sync the data files that this wrote."""
         folder = self.lake.folder(schema, table)
         before = _names(folder)
-        self.con.execute(f'INSERT INTO {schema}."{table}" {select}', list(params))
+        self.con.execute(f'INSERT INTO {schema}."{table}" {select}')
         fresh = _names(folder) - before
         for name in fresh:
             homes.sync_file(folder / name)
@@ -196,8 +196,8 @@ class Transaction:
 
     def record(self, table: str, *values: object) -> None:
         """Append one row to a table of `sys`."""
-        marks = ", ".join("?" * len(values))
-        self.con.execute(f"INSERT INTO sys.{table} VALUES ({marks})", list(values))
+        listed = ", ".join(literal(value) for value in values)
+        self.con.execute(f"INSERT INTO sys.{table} VALUES ({listed})")
 
     def adopt(self, schema: str, table: str, files: Sequence[Path]) -> None:
         """Make finished Parquet files part of a table: move them to its folder, sync, name them.
@@ -214,8 +214,8 @@ class Transaction:
         homes.sync_directory(folder)
         for file in moved:
             self.con.execute(
-                "CALL ducklake_add_data_files('lake', ?, ?, schema => ?)",
-                [table, str(file), schema],
+                f"CALL ducklake_add_data_files('lake', {literal(table)}, {literal(file)}, "
+                f"schema => {literal(schema)})"
             )
 
 
@@ -290,10 +290,10 @@ def connect(home: Home, settings: Settings, *, read_only: bool) -> duckdb.DuckDB
     with _loading:
         for name in ("sqlite_scanner", "ducklake"):
             _load_extension(con, name)
-    mode = f"DATA_PATH {_literal(home.data)}, OVERRIDE_DATA_PATH true"  # a home can be moved
+    mode = f"DATA_PATH {literal(home.data)}, OVERRIDE_DATA_PATH true"  # a home can be moved
     mode += ", READ_ONLY" if read_only else ""
     try:
-        con.execute(f"ATTACH {_literal(f'ducklake:sqlite:{home.catalog}')} AS lake ({mode})")
+        con.execute(f"ATTACH {literal(f'ducklake:sqlite:{home.catalog}')} AS lake ({mode})")
     except duckdb.Error as e:
         con.close()
         raise HomeError(
@@ -309,14 +309,25 @@ def _load_extension(con: duckdb.DuckDBPyConnection, name: str) -> None:
     spec = importlib.util.find_spec(f"duckdb_extension_{name}")
     for root in (spec.submodule_search_locations or ()) if spec else ():
         for file in Path(root).glob(f"extensions/v{duckdb.__version__}/*.duckdb_extension"):
-            con.execute(f"LOAD {_literal(file)}")
+            con.execute(f"LOAD {literal(file)}")
             return
     con.execute(f"INSTALL {name}")
     con.execute(f"LOAD {name}")
 
 
-def _literal(text: object) -> str:
-    return "'" + str(text).replace("'", "''") + "'"
+def literal(value: object) -> str:
+    """A value as a SQL literal.
+
+    Used instead of bound parameters: to bind one, DuckDB imports pandas where it is installed,
+    which takes a second of every command.
+    """
+    if value is None:
+        return "NULL"
+    if isinstance(value, bool | int | float):
+        return str(value)
+    if isinstance(value, datetime):
+        return f"TIMESTAMP '{value.isoformat(sep=' ')}'"
+    return "'" + str(value).replace("'", "''") + "'"
 
 
 def _names(folder: Path) -> set[str]:

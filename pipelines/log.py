@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from pipelines import home as homes
 from pipelines.errors import LogError
-from pipelines.lake import EVENT_COLUMNS, Lake, Transaction
+from pipelines.lake import EVENT_COLUMNS, Lake, Transaction, literal
 from pipelines.partitioning import order_hashes
 from pipelines.position import Position
 from schemas.decode import Rejected, decode
@@ -115,8 +115,8 @@ class Log:
         """Per partition, the lowest offset whose event time is at or after `time` (UTC)."""
         found = dict(
             self.lake.rows(
-                'SELECT "partition", min("offset") FROM sys.events WHERE time >= ? GROUP BY 1',
-                [time],
+                'SELECT "partition", min("offset") FROM sys.events '
+                f"WHERE time >= {literal(time)} GROUP BY 1"
             )
         )
         return Position(tuple(found.get(p, o) for p, o in enumerate(self.end().offsets)))
@@ -148,9 +148,8 @@ class Log:
         # A file's own footer says which offsets it holds: the cost is one small read a file.
         found = self.lake.rows(
             "SELECT DISTINCT file_name, path_in_schema, stats_min_value, stats_max_value, "
-            "row_group_id FROM parquet_metadata(?) "
-            "WHERE path_in_schema IN ('partition', 'offset')",
-            [files],
+            f"row_group_id FROM parquet_metadata({files}) "
+            "WHERE path_in_schema IN ('partition', 'offset')"
         )
         return _holding(found, start, end)
 

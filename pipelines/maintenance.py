@@ -49,7 +49,7 @@ def _merge(lake: Lake, schema: str, table: str) -> int:
     with lake.writing() as tx:
         before = {p.name for p in folder.iterdir()} if folder.is_dir() else set()
         found = lake.rows(
-            "CALL ducklake_merge_adjacent_files('lake', ?, schema => ?)", [table, schema]
+            f"CALL ducklake_merge_adjacent_files('lake', '{table}', schema => '{schema}')"
         )
         for path in folder.iterdir() if folder.is_dir() else ():
             if path.name not in before:
@@ -75,7 +75,7 @@ def _drop_generations(lake: Lake) -> tuple[int, ...]:
         gone = [n for n in numbers if n not in kept and f"g{n}" in present]
         for number in gone:
             tx.execute(f"DROP SCHEMA g{number} CASCADE")
-            tx.execute("DELETE FROM sys.generations WHERE generation = ?", [number])
+            tx.execute(f"DELETE FROM sys.generations WHERE generation = {number}")
     return tuple(gone)
 
 
@@ -83,8 +83,8 @@ def _switched_to(lake: Lake) -> set[int]:
     """The generation that a rollback would return to."""
     live = generations.live_number(lake)
     found = lake.rows(
-        "SELECT generation FROM sys.live WHERE generation <> ? ORDER BY switch_no DESC LIMIT 1",
-        [live],
+        f"SELECT generation FROM sys.live WHERE generation <> {live} "
+        "ORDER BY switch_no DESC LIMIT 1"
     )
     return {row[0] for row in found}
 

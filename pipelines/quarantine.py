@@ -11,7 +11,7 @@ from datetime import datetime
 
 from pipelines.conflicts import CONFLICT
 from pipelines.errors import UsageError
-from pipelines.lake import Lake
+from pipelines.lake import Lake, literal
 from pipelines.log import Appended, Log
 from schemas.decode import decode
 
@@ -35,7 +35,7 @@ class Entry:
 def entries(lake: Lake, *, limit: int | None = None) -> list[Entry]:
     """The open entries, oldest first."""
     cut = "" if limit is None else f" LIMIT {int(limit)}"
-    return [Entry(*row) for row in lake.rows(f"{_OPEN} ORDER BY recorded_at, origin, id{cut}")]
+    return [Entry(*row) for row in lake.rows(f"{_OPEN} ORDER BY recorded_at, length(origin), origin, id{cut}")]
 
 
 def count(lake: Lake) -> int:
@@ -60,8 +60,8 @@ def find(lake: Lake, entry_id: str) -> Entry:
         UsageError: there is none, or several.
     """
     found = lake.rows(
-        "SELECT id, recorded_at, origin, reason, raw FROM sys.quarantine WHERE starts_with(id, ?)",
-        [entry_id],
+        "SELECT id, recorded_at, origin, reason, raw FROM sys.quarantine "
+        f"WHERE starts_with(id, {literal(entry_id)})"
     )
     if len(found) != 1:
         what = "no entry" if not found else f"{len(found)} entries"
@@ -89,6 +89,7 @@ def retry(lake: Lake, ids: list[str] | None = None) -> Appended:
         appended = log.record(tx, decoded.events, [], [f"quarantine {e.id}" for e in accepted])
         if accepted:
             ids = ", ".join(f"('{entry.id}')" for entry in accepted)
-            select = f"SELECT id, ?, 'accepted' FROM (VALUES {ids}) AS t(id)"
-            tx.insert("sys", "quarantine_outcomes", select, [lake.clock()])
+            now = literal(lake.clock())
+            select = f"SELECT id, {now}, 'accepted' FROM (VALUES {ids}) AS t(id)"
+            tx.insert("sys", "quarantine_outcomes", select)
     return Appended(appended.accepted, len(decoded.rejected), appended.position)

@@ -223,8 +223,8 @@ def rollback(lake: Lake, *, progress: Progress = lambda done, of: None) -> Gener
     """
     live = generations.live_number(lake)
     found = lake.rows(
-        "SELECT generation FROM sys.live WHERE generation <> ? ORDER BY switch_no DESC LIMIT 1",
-        [live],
+        f"SELECT generation FROM sys.live WHERE generation <> {live} "
+        "ORDER BY switch_no DESC LIMIT 1"
     )
     if not found:
         raise PromotionError("there is no earlier generation to return to")

@@ -110,8 +110,8 @@ class Speed:
         """Where the next commit ends: never beyond a cut that a batch is waiting for."""
         end = goal
         for (text,) in self._lake.rows(
-            "SELECT cut FROM sys.cuts WHERE generation = ? ORDER BY recorded_at DESC LIMIT 1",
-            [line.number],
+            f"SELECT cut FROM sys.cuts WHERE generation = {line.number} "
+            "ORDER BY recorded_at DESC LIMIT 1"
         ):
             cut = Position.parse(text)
             if not line.position.covers(cut):
