@@ -102,7 +102,7 @@ def run(
 
 def _choose_cut(lake: Lake, log: Log) -> tuple[Generation, Position]:
     """Cut at the log's end, and ask the speed layer to end a commit exactly there."""
-    with lake.writing() as tx:
+    with lake.writing("cut") as tx:
         line = generations.read(lake)
         cut = log.end()
         log.check(line.position)
@@ -280,7 +280,7 @@ def _publish(
         for name in generations.table_columns(views)
     }
     suspects = conflicts.in_log(lake, line.position, cut)
-    with lake.writing() as tx:
+    with lake.writing("publish") as tx:
         conflicts.record(tx, suspects)
         if changed:
             number = generations.create(

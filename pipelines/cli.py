@@ -106,11 +106,12 @@ def app(ctx: click.Context, home: Path | None) -> None:
 
 def settings_of(ctx: click.Context, **given: Any) -> Any:
     """The settings for this call."""
-    from pipelines import settings
+    from pipelines import crash, settings
     from pipelines.logs import configure
 
     chosen = settings.load(ctx.find_root().obj, **given)
     configure(chosen)
+    crash.arm(os.environ.get("HEADRACE_CRASH_AT"))
     return chosen
 
 

@@ -56,7 +56,7 @@ def _adopt_views(lake: Lake) -> str | None:
     if generations.logic_of(wanted) == live.logic:
         return None
     if live.position.total == 0:
-        with lake.writing() as tx:
+        with lake.writing("switch") as tx:
             generations.replace_views(tx, live.number, wanted)
         return None
     return (

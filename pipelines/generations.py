@@ -18,7 +18,7 @@ from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 
-from pipelines import fold
+from pipelines import crash, fold
 from pipelines.errors import LogError, SeamError, UsageError
 from pipelines.home import Home
 from pipelines.lake import Lake, Transaction, literal
@@ -214,6 +214,7 @@ def publish(
             tx.insert(old.schema, f"d{base}_{name}", select)
         tx.execute(f"DROP TABLE {table}")
         tx.execute(f"DROP TABLE {old.base_table(name)}")
+        crash.here("publish.dropped")
     tx.record("bases", number, base, tx.lake.clock(), cut.text(), after, engine, seconds)
     if live_number(tx.lake) == number:
         serve(tx, number)

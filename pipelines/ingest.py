@@ -71,7 +71,7 @@ def import_files(
         from schemas.decode import EVENTS_SCHEMA
 
         rows = [Rejected(i, raw, reason) for i, (_, raw, reason) in enumerate(rejected)]
-        with lake.writing() as tx:
+        with lake.writing("quarantine") as tx:
             Log(lake).record(tx, EVENTS_SCHEMA.empty_table(), rows, [r[0] for r in rejected])
         total.quarantined += len(rows)
     return total

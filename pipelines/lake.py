@@ -19,6 +19,7 @@ from typing import Any
 
 import duckdb
 
+from pipelines import crash
 from pipelines import home as homes
 from pipelines.errors import HomeError, LogError, StorageError
 from pipelines.home import Home
@@ -145,8 +146,11 @@ class Lake:
             self.con.execute("ROLLBACK")
 
     @contextlib.contextmanager
-    def writing(self) -> Iterator[Transaction]:
+    def writing(self, what: str) -> Iterator[Transaction]:
         """One unit of work under the commit lock: committed whole, or not at all.
+
+        Args:
+            what: a word for it (`append`, `commit`, `publish`, …); crash points carry it.
 
         Raises:
             LockError: another writer did not finish in time.
@@ -155,8 +159,10 @@ class Lake:
         with self.home.lock("commit", self.settings.lock_wait.total_seconds()):
             self.con.execute("BEGIN")
             try:
-                yield Transaction(self)
+                yield Transaction(self, what)
+                crash.here(f"{what}.ready")
                 self.con.execute("COMMIT")
+                crash.here(f"{what}.done")
             except BaseException as e:
                 with contextlib.suppress(duckdb.Error):
                     self.con.execute("ROLLBACK")
@@ -175,9 +181,11 @@ class Lake:
 class Transaction:
     """What can be done inside one unit of work."""
 
-    def __init__(self, lake: Lake) -> None:
+    def __init__(self, lake: Lake, what: str) -> None:
         self.lake = lake
         self.con = lake.con
+        self._what = what
+        crash.here(f"{what}.begun")
 
     def execute(self, sql: str) -> None:
         """Run a statement that writes no data file of its own."""
@@ -189,10 +197,12 @@ class Transaction:
         before = _names(folder)
         self.con.execute(f'INSERT INTO {schema}."{table}" {select}')
         fresh = _names(folder) - before
+        crash.here(f"{self._what}.written")
         for name in fresh:
             homes.sync_file(folder / name)
         if fresh:
             homes.sync_directory(folder)
+        crash.here(f"{self._what}.synced")
 
     def record(self, table: str, *values: object) -> None:
         """Append one row to a table of `sys`."""
@@ -212,11 +222,13 @@ class Transaction:
                 homes.sync_file(file)
                 file.replace(place)
         homes.sync_directory(folder)
+        crash.here(f"{self._what}.moved")
         for file in moved:
             self.con.execute(
                 f"CALL ducklake_add_data_files('lake', {literal(table)}, {literal(file)}, "
                 f"schema => {literal(schema)})"
             )
+        crash.here(f"{self._what}.adopted")
 
 
 def open_lake(settings: Settings, *, read_only: bool = False) -> Lake:
@@ -263,7 +275,7 @@ def _create_tables(home: Home, settings: Settings) -> None:
         # Readers and writers of one catalog stall each other for seconds without it.
         catalog.execute("PRAGMA journal_mode=WAL")
         lake.con.execute("BEGIN")
-        tx = Transaction(lake)
+        tx = Transaction(lake, "init")
         tx.execute("CREATE SCHEMA sys")
         for name, columns in _SYSTEM_TABLES.items():
             tx.execute(f"CREATE TABLE sys.{name} ({columns})")

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from pipelines import crash
 from pipelines import home as homes
 from pipelines.errors import LogError
 from pipelines.lake import EVENT_COLUMNS, Lake, Transaction, literal
@@ -82,7 +83,7 @@ class Log:
             StorageError: nothing of these lines was recorded.
         """
         decoded = decode(lines, max_event_bytes=self.lake.settings.max_event_bytes)
-        with self.lake.writing() as tx:
+        with self.lake.writing("append") as tx:
             return self.record(tx, decoded.events, decoded.rejected, origins)
 
     def record(
@@ -167,8 +168,10 @@ class Log:
                 f"COMPRESSION zstd, COMPRESSION_LEVEL 1, ROW_GROUP_SIZE {_ROW_GROUP}, "
                 "PRESERVE_ORDER true)"
             )
+            crash.here("append.written")
             homes.sync_file(path)
             homes.sync_directory(folder)
+            crash.here("append.synced")
         except BaseException:
             with contextlib.suppress(OSError):
                 path.unlink()

@@ -46,7 +46,7 @@ def maintain(lake: Lake) -> Maintained:
 def _merge(lake: Lake, schema: str, table: str) -> int:
     """Merge a table's small files; the merged file is synced before the catalog names it."""
     folder = lake.folder(schema, table)
-    with lake.writing() as tx:
+    with lake.writing("maintenance") as tx:
         before = {p.name for p in folder.iterdir()} if folder.is_dir() else set()
         found = lake.rows(
             f"CALL ducklake_merge_adjacent_files('lake', '{table}', schema => '{schema}')"
@@ -62,7 +62,7 @@ def _merge(lake: Lake, schema: str, table: str) -> int:
 
 def _drop_generations(lake: Lake) -> tuple[int, ...]:
     """Drop generations that are neither live nor among the newest kept for rollback."""
-    with lake.home.lock("batch", wait=0), lake.writing() as tx:
+    with lake.home.lock("batch", wait=0), lake.writing("maintenance") as tx:
         live = generations.live_number(lake)
         numbers = [row[0] for row in lake.rows("SELECT generation FROM sys.generations ORDER BY 1")]
         present = {

@@ -82,7 +82,7 @@ def retry(lake: Lake, ids: list[str] | None = None) -> Appended:
     decoded = decode([e.raw for e in chosen], max_event_bytes=lake.settings.max_event_bytes)
     accepted = [chosen[int(i)] for i in decoded.indices]
     log = Log(lake)
-    with lake.writing() as tx:
+    with lake.writing("quarantine") as tx:
         resolved = {row[0] for row in lake.rows("SELECT id FROM sys.quarantine_outcomes")}
         if any(entry.id in resolved for entry in accepted):
             raise UsageError("some of these entries were retried already; list them again")

@@ -95,7 +95,7 @@ def replay(
             diff = difference(lake, number)
             if diff is not None:
                 break
-    with lake.writing() as tx:
+    with lake.writing("diff") as tx:
         report = json.dumps(
             {"by_view": dict(diff.comparison.by_view), "added": diff.added, "removed": diff.removed}
         )
@@ -129,7 +129,7 @@ def _start(
             filling[name] = f"SELECT {columns} FROM {base.base_table(name)}"
         for name, view in wanted.items():
             filling[name] = view.partial_sql(base.base_table(view.source))
-    with lake.writing() as tx:
+    with lake.writing("create") as tx:
         number = generations.create(
             tx, wanted, origin=origin, cut=cut, filling=filling, engine="replay"
         )
@@ -158,7 +158,7 @@ def consolidate(lake: Lake, number: int) -> Generation:
     filling = {name: line.select(name) for name in ("orders", "ledger")}
     for name, view in line.views.items():
         filling[name] = view.merge_sql(f"({line.partial_rows(view)})")
-    with lake.writing() as tx:
+    with lake.writing("publish") as tx:
         if generations.read(lake, number).last_commit != line.last_commit:
             raise SeamError(
                 f"generation {number} moved on while its deltas were merged; nothing was changed. "
@@ -248,7 +248,7 @@ def _switch(lake: Lake, number: int, reason: str, progress: Progress) -> Generat
                     f"{cell.column}: {cell.served} instead of {cell.expected}. It was not "
                     "promoted; run headrace verify"
                 )
-            with lake.writing() as tx:
+            with lake.writing("switch") as tx:
                 here, live = generations.read(lake, number), generations.read(lake)
                 if not here.position.covers(live.position):
                     continue

@@ -98,7 +98,7 @@ class Speed:
             )
         change = self._change(line, new)
         try:
-            with self._lake.writing() as tx:
+            with self._lake.writing("commit") as tx:
                 commit = self._commit(tx, line, target, change)
         except _CutAhead:
             return self.step(number, goal)

@@ -172,7 +172,7 @@ def _fingerprint(lake: Lake, line: Generation, found: Comparison) -> str:
 def _store(lake: Lake, certificate: Certificate) -> None:
     c = certificate.comparison
     report = json.dumps({"by_view": dict(c.by_view), "cells": [vars(x) for x in c.shown]}, default=str)
-    with lake.writing() as tx:
+    with lake.writing("certificate") as tx:
         tx.record(
             "certificates", certificate.at, certificate.generation, certificate.logic,
             certificate.cut.text(), certificate.position.text(), certificate.events, c.rows,

@@ -201,8 +201,8 @@ class View:
             f'{text} AS "{column.name}"'
             for text, column in zip(self.derived, self.outputs, strict=True)
         ]
-        inner = grouped.replace("\n", "\n  ")
-        return f"SELECT\n  {_lines(items)}\nFROM (\n  {inner}\n)"
+        # Not indented: a quoted text in it may hold line breaks.
+        return f"SELECT\n  {_lines(items)}\nFROM (\n{grouped}\n)"
 
     def _select(
         self, items: Iterable[str], relation: str, where: str | None, dialect: Dialect

@@ -316,6 +316,12 @@ def test_the_largest_amount_has_room_in_arithmetic(lake: duckdb.DuckDBPyConnecti
     assert both(lake, compiled) == [expected]
 
 
+def test_a_line_break_in_quoted_text_stays_as_it_is(lake: duckdb.DuckDBPyConnection) -> None:
+    book(lake, "5", kind="two\nlines")
+    compiled = by_currency("count(*) FILTER (WHERE kind = 'two\nlines') AS x")
+    assert both(lake, compiled) == [("EUR", 1)]
+
+
 def test_a_sum_of_integers_that_does_not_fit_is_an_error(
     lake: duckdb.DuckDBPyConnection,
 ) -> None:
