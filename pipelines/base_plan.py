@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pipelines import fold
-from pipelines.views import View
+from pipelines.views import Dialect, View
 from schemas.tables import LEDGER_COLUMNS, ORDERS_COLUMNS
 
 
@@ -34,7 +34,7 @@ class Plan:
 _REUSED = frozenset({"orders", "ledger", "facts", "counted", "movements", "repeats"})
 
 
-def full(views: Mapping[str, View], dialect: str) -> Plan:
+def full(views: Mapping[str, View], dialect: Dialect) -> Plan:
     """Fold the whole log, then aggregate each view over all rows."""
     tables = {"orders": _listed("orders", ORDERS_COLUMNS, dialect)}
     tables["ledger"] = _listed("ledger", LEDGER_COLUMNS, dialect)
@@ -45,16 +45,16 @@ def full(views: Mapping[str, View], dialect: str) -> Plan:
     )
 
 
-def incremental(views: Mapping[str, View], dialect: str) -> Plan:
+def incremental(views: Mapping[str, View], dialect: Dialect) -> Plan:
     """Fold the touched orders, replace their rows in the base before, add what changed."""
     steps = list(fold.steps("", dialect=dialect))
     steps.append(("touched", "SELECT order_id FROM facts"))
-    tables = {}
-    for name, columns in (("orders", ORDERS_COLUMNS), ("ledger", LEDGER_COLUMNS)):
-        listed = _listed(f"prev_{name} AS p", columns, dialect)
+    tables: dict[str, str] = {}
+    for name, listed_columns in (("orders", ORDERS_COLUMNS), ("ledger", LEDGER_COLUMNS)):
+        listed = _listed(f"prev_{name} AS p", listed_columns, dialect)
         apart = "(SELECT 1 FROM touched AS t WHERE t.order_id = p.order_id)"
         steps.append((f"stale_{name}", f"{listed} WHERE EXISTS {apart}"))
-        fresh = _listed(name, columns, dialect)
+        fresh = _listed(name, listed_columns, dialect)
         tables[name] = f"{listed} WHERE NOT EXISTS {apart} UNION ALL {fresh}"
     for name, view in views.items():
         columns = ", ".join(_quoted(c.name, dialect) for c in (*view.keys, *view.partials))
@@ -63,7 +63,9 @@ def incremental(views: Mapping[str, View], dialect: str) -> Plan:
             f"UNION ALL SELECT *, -1 AS _weight FROM stale_{view.source})"
         )
         changed = view.partial_sql(weighted, dialect, weight="_weight")
-        both = f"(SELECT {columns} FROM prev_{name} UNION ALL SELECT {columns} FROM ({changed}) AS c)"
+        both = (
+            f"(SELECT {columns} FROM prev_{name} UNION ALL SELECT {columns} FROM ({changed}) AS c)"
+        )
         tables[name] = view.merge_sql(both, dialect)
     repeats = (
         "SELECT (SELECT count(*) FROM repeats) - (SELECT count(*) FROM earlier) "

@@ -14,7 +14,7 @@ import sys
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,15 +25,16 @@ import pyarrow.parquet as pq
 from pipelines import conflicts, generations
 from pipelines.errors import JobError, SeamError
 from pipelines.generations import Generation
+from pipelines.incremental import run_plan
 from pipelines.lake import Lake
 from pipelines.log import Log
 from pipelines.order_index import OrderIndex, read_events
 from pipelines.position import Position
+from pipelines.progress import Report, quiet
 from pipelines.recompute import write_base
 from pipelines.views import View
 
 ENGINES = ("spark", "duckdb")
-Report = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def run(
     engine: str = "spark",
     incremental: bool = False,
     views: Mapping[str, View] | None = None,
-    report: Report = lambda text: None,
+    report: Report = quiet,
 ) -> Batch | None:
     """Make a base at the log's end and publish it; None if there is nothing to recompute.
 
@@ -87,17 +88,14 @@ def run(
         try:
             started = time.monotonic()
             report(f"cut at {cut}, {cut.total:,} events")
-            result = _make(lake, log, line, wanted, cut, folder, engine, mode, report)
-            audit(lake, wanted, cut, folder, result["repeats"])
+            repeats, read = _make(lake, log, line, wanted, cut, folder, engine, mode, report)
+            rows = audit(lake, wanted, cut, folder, repeats)
             report("audited; publishing")
             seconds = time.monotonic() - started
             made = _publish(lake, line, wanted, cut, folder, engine, mode, seconds, changed)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-    return Batch(
-        made.number, made.base, cut, engine, mode, result["rows"], result["events_read"],
-        result["repeats"], seconds, changed,
-    )
+    return Batch(made.number, made.base, cut, engine, mode, rows, read, repeats, seconds, changed)
 
 
 def _choose_cut(lake: Lake, log: Log) -> tuple[Generation, Position]:
@@ -120,19 +118,14 @@ def _make(
     engine: str,
     mode: str,
     report: Report,
-) -> dict[str, Any]:
+) -> tuple[int, int]:
+    """Run the engine; gives the redelivered events below the cut, and the events it read."""
     if engine == "duckdb" and mode == "full":
-        rows = write_base(
-            lake, log, views, cut, folder, lambda done, of: report(f"slice {done} of {of}")
-        )
-        repeats = rows.pop("repeats")
-        return {"rows": rows, "repeats": repeats, "events_read": cut.total}
+        tell = lambda done, of: report(f"slice {done} of {of}")  # noqa: E731
+        return write_base(lake, log, views, cut, folder, tell), cut.total
     plan = _plan(lake, log, line, views, cut, folder, mode)
-    if engine == "duckdb":
-        from pipelines.incremental import run_plan
-
-        return run_plan(lake, plan)
-    return _spark(plan, folder, report)
+    result = run_plan(lake, plan) if engine == "duckdb" else _spark(plan, folder, report)
+    return int(result["repeats"]), int(plan["events_read"])
 
 
 def _plan(
@@ -159,11 +152,15 @@ def _plan(
         "master": lake.settings.spark_master,
         "memory": lake.settings.spark_memory,
         "previous_repeats": 0,
+        "events_read": cut.minus(start),
+        "shuffle_partitions": max(4, min(200, cut.total // 500_000)),
     }
     if mode == "incremental":
         counted = lake.row(f"SELECT coalesce(sum(event_count), 0) FROM {line.base_table('orders')}")
         plan["previous_repeats"] = line.cut.total - int(counted[0])
-        plan["touched_files"] = [str(_write_touched(lake, log, start, cut, folder))]
+        touched = _write_touched(lake, log, start, cut, folder)
+        plan["touched_files"] = [str(touched)]
+        plan["events_read"] += pq.read_metadata(touched).num_rows
         plan["previous"] = {
             name: [
                 row[0]
@@ -231,37 +228,39 @@ def _cause(tail: deque[str]) -> str:
 
 def audit(
     lake: Lake, views: Mapping[str, View], cut: Position, folder: Path, repeats: int
-) -> None:
+) -> dict[str, int]:
     """Check a staged base before anybody reads it: complete, unique, and in itself consistent.
+
+    Gives its rows by table.
 
     Raises:
         JobError: it is not; what is wrong is in the message.
     """
-    glob = {name: f"read_parquet('{folder}/{name}/*.parquet')" for name in ("orders", "ledger")}
-    events, orders, distinct = lake.row(
-        f"SELECT coalesce(sum(event_count), 0), count(*), count(DISTINCT order_id) "
-        f"FROM {glob['orders']}"
+    files = {
+        name: f"read_parquet('{folder}/{name}/*.parquet')"
+        for name in generations.table_columns(views)
+    }
+    rows = {n: int(lake.row(f"SELECT count(*) FROM {file}")[0]) for n, file in files.items()}
+    events, distinct = lake.row(
+        f"SELECT coalesce(sum(event_count), 0), count(DISTINCT order_id) FROM {files['orders']}"
     )
     problems = []
     if events + repeats != cut.total:
         problems.append(
             f"it counts {events:,} events and {repeats:,} repeats, the log holds {cut.total:,}"
         )
-    if orders != distinct:
-        problems.append(f"it has {orders - distinct:,} orders more than once")
+    if rows["orders"] != distinct:
+        problems.append(f"it has {rows['orders'] - distinct:,} orders more than once")
     for name, view in views.items():
-        rows = lake.row(
-            f"SELECT coalesce(sum(_rows), 0), count(*) FILTER (WHERE _rows <= 0) "
-            f"FROM read_parquet('{folder}/{name}/*.parquet')"
-        )
-        if rows[1]:
-            problems.append(f"view {name} has {rows[1]} groups without rows")
-        del view
+        unsound = int(lake.row(f"SELECT count(*) FROM ({view.unsound_sql(files[name])})")[0])
+        if unsound:
+            problems.append(f"view {name} has {unsound:,} groups that cannot be")
     if problems:
         raise JobError(
             f"the staged base at {cut} did not pass its audit: {'; '.join(problems)}. It was not "
             "published, the old base serves on"
         )
+    return rows
 
 
 def _publish(
@@ -276,16 +275,20 @@ def _publish(
     changed: bool,  # noqa: FBT001 - one of many facts about a batch
 ) -> Generation:
     filling = {
-        name: sorted((folder / name).glob("*.parquet"))
-        for name in generations.table_columns(views)
+        name: sorted((folder / name).glob("*.parquet")) for name in generations.table_columns(views)
     }
     suspects = conflicts.in_log(lake, line.position, cut)
     with lake.writing("publish") as tx:
         conflicts.record(tx, suspects)
         if changed:
             number = generations.create(
-                tx, views, origin=f"batch ({engine})", cut=cut, filling=filling,
-                engine=f"{engine} {mode}", seconds=seconds,
+                tx,
+                views,
+                origin=f"batch ({engine})",
+                cut=cut,
+                filling=filling,
+                engine=f"{engine} {mode}",
+                seconds=seconds,
             )
             return generations.read(lake, number)
         if generations.live_number(lake) != line.number:

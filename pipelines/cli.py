@@ -91,7 +91,7 @@ class _Lazy(click.Group):
 @click.version_option(package_name="headrace", message="headrace %(version)s")
 @click.pass_context
 def app(ctx: click.Context, home: Path | None) -> None:
-    """Order events in, exact numbers out, with proof.
+    r"""Order events in, exact numbers out, with proof.
 
     Start here: `headrace demo`, or
 
@@ -127,7 +127,7 @@ def main() -> None:
     sys.exit(run(sys.argv[1:]))
 
 
-def run(arguments: list[str]) -> int:
+def run(arguments: list[str]) -> int:  # noqa: PLR0911 - one return an outcome
     """Run the command; gives the exit code. Errors become one line on stderr."""
     try:
         outcome = app.main(arguments, prog_name="headrace", standalone_mode=False)
@@ -150,7 +150,7 @@ def run(arguments: list[str]) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except Exception as e:  # noqa: BLE001 - the last line of defence: no traceback for a person
+    except Exception as e:
         if os.environ.get("HEADRACE_DEBUG"):
             raise
         first = (str(e).splitlines() or [""])[0]

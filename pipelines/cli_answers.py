@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 def query_command(
     ctx: click.Context, sql: str, at: str | None, max_rows: int | None, as_json: bool
 ) -> None:
-    """Answer one SELECT over `orders`, `ledger` and the views (`headrace views`).
+    r"""Answer one SELECT over `orders`, `ledger` and the views (`headrace views`).
 
     The answer carries the position of the log at which it is true. If base and deltas do not
     meet there, there is no answer. With --at, it is recomputed from the log.
@@ -81,9 +81,7 @@ def views_command(ctx: click.Context, as_json: bool) -> None:
     waiting = sorted(
         name
         for name in {*wanted, *line.views}
-        if name not in wanted
-        or name not in line.views
-        or wanted[name].sql != line.views[name].sql
+        if name not in wanted or name not in line.views or wanted[name].sql != line.views[name].sql
     )
     rows = [(f["name"], f["kind"], ", ".join(f["columns"])) for f in found]
     text = console.table(["name", "kind", "columns"], rows)
@@ -116,9 +114,13 @@ def status_command(ctx: click.Context, as_json: bool) -> None:
         ("position", f"{_position(result['position'])}, {fresh}"),
         ("newest event", f"{result['newest_event'] or '-'} (event time)"),
         ("speed layer", result["speed"]),
-        ("last proof", "none; `headrace verify` makes one" if proof is None else
-         f"{'equal' if proof['equal'] else 'NOT EQUAL'} at {_position(proof['position'])}, "
-         f"{proof['recorded_at']}"),
+        (
+            "last proof",
+            "none; `headrace verify` makes one"
+            if proof is None
+            else f"{'equal' if proof['equal'] else 'NOT EQUAL'} at {_position(proof['position'])}, "
+            f"{proof['recorded_at']}",
+        ),
     ]
     text = "\n".join(f"{name:<13} {value}" for name, value in lines)
     console.emit(result, text, as_json=as_json)
@@ -140,8 +142,7 @@ def status(lake: Lake) -> dict[str, Any]:
         end, line = log.end(), generations.read(lake)
         counted = lake.row(f"SELECT coalesce(sum(event_count), 0) FROM ({line.select('orders')})")
         engine = lake.row(
-            f"SELECT engine FROM sys.bases WHERE generation = {line.number} "
-            f"AND base = {line.base}"
+            f"SELECT engine FROM sys.bases WHERE generation = {line.number} AND base = {line.base}"
         )[0]
         newest = lake.row("SELECT max(time) FROM sys.events")[0]
         proofs = lake.rows(
@@ -207,14 +208,27 @@ def certificate_json(c: Certificate) -> dict[str, Any]:
     from pipelines.serving import plain
 
     return {
-        "equal": c.equal, "generation": c.generation, "logic": c.logic,
-        "cut": c.cut.as_dict(), "position": c.position.as_dict(), "events": c.events,
-        "repeats": c.repeats, "rows": c.comparison.rows, "cells": c.comparison.cells,
-        "wrong": c.comparison.wrong, "by_view": dict(c.comparison.by_view),
-        "fingerprint": c.fingerprint, "at": f"{c.at.isoformat(timespec='seconds')}Z",
+        "equal": c.equal,
+        "generation": c.generation,
+        "logic": c.logic,
+        "cut": c.cut.as_dict(),
+        "position": c.position.as_dict(),
+        "events": c.events,
+        "repeats": c.repeats,
+        "rows": c.comparison.rows,
+        "cells": c.comparison.cells,
+        "wrong": c.comparison.wrong,
+        "by_view": dict(c.comparison.by_view),
+        "fingerprint": c.fingerprint,
+        "at": f"{c.at.isoformat(timespec='seconds')}Z",
         "differences": [
-            {"view": x.view, "key": plain(dict(x.key)), "column": x.column,
-             "served": plain(x.served), "expected": plain(x.expected)}
+            {
+                "view": x.view,
+                "key": plain(dict(x.key)),
+                "column": x.column,
+                "served": plain(x.served),
+                "expected": plain(x.expected),
+            }
             for x in c.comparison.shown
         ],
     }
@@ -224,18 +238,22 @@ def certificate_text(c: Certificate) -> str:
     """A certificate for a person."""
     verdict = "EQUAL" if c.equal else f"NOT EQUAL: {c.comparison.wrong:,} cells differ"
     lines = [
-        f"{verdict}",
+        verdict,
         f"  served == recomputed from {c.events:,} events ({c.repeats:,} redelivered)",
-        f"  {c.comparison.cells:,} cells in {c.comparison.rows:,} rows of "
-        f"{len(c.comparison.by_view)} tables and views",
+        f"  {c.comparison.cells:,} cells, {c.comparison.rows:,} rows, {len(c.comparison.by_view)} views",
         f"  position {c.position}, cut {c.cut}",
         f"  generation {c.generation}, logic {c.logic}, fingerprint {c.fingerprint}",
         f"  {c.at.isoformat(timespec='seconds')}Z",
     ]
     if c.comparison.shown:
         rows = [
-            (x.view, " ".join(f"{k}={console.cell(v)}" for k, v in x.key.items()), x.column,
-             x.served, x.expected)
+            (
+                x.view,
+                " ".join(f"{k}={console.cell(v)}" for k, v in x.key.items()),
+                x.column,
+                x.served,
+                x.expected,
+            )
             for x in c.comparison.shown
         ]
         lines.append(console.table(["view", "key", "column", "served", "expected"], rows))

@@ -1,4 +1,4 @@
-"""Commands that bring events in and look at them: init, generate, append, import, log, quarantine."""
+"""Commands that bring events in and look at them: init to import, log, quarantine."""
 
 from __future__ import annotations
 
@@ -116,9 +116,7 @@ def uci_command(ctx: click.Context, paths: tuple[Path, ...], as_json: bool) -> N
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
 @json_option
 @click.pass_context
-def csv_command(
-    ctx: click.Context, mapping: Path, paths: tuple[Path, ...], as_json: bool
-) -> None:
+def csv_command(ctx: click.Context, mapping: Path, paths: tuple[Path, ...], as_json: bool) -> None:
     """Import CSV files whose columns a mapping explains (docs/guides/csv-import.md)."""
     from pipelines.csv_mapping import CsvMapping
     from pipelines.import_csv import csv_orders
@@ -154,7 +152,7 @@ def _import(
                 progress(done, len(files))
                 yield file
 
-        total = import_files(lake, told(), lambda total: None)
+        total = import_files(lake, told())
     _report(total, as_json, f"{len(files)} files")
 
 
@@ -268,8 +266,13 @@ def show_command(ctx: click.Context, entry_id: str, as_json: bool) -> None:
     with open_lake(ctx, read_only=True) as lake:
         e = quarantine.find(lake, entry_id)
     raw = e.raw.decode("utf-8", "backslashreplace")
-    result = {"id": e.id, "recorded_at": str(e.recorded_at), "origin": e.origin,
-              "reason": e.reason, "raw": raw}
+    result = {
+        "id": e.id,
+        "recorded_at": str(e.recorded_at),
+        "origin": e.origin,
+        "reason": e.reason,
+        "raw": raw,
+    }
     text = f"{e.id}\nfrom    {e.origin}\nat      {e.recorded_at} UTC\nreason  {e.reason}\n\n{raw}"
     console.emit(result, text, as_json=as_json)
 

@@ -81,7 +81,10 @@ def _once(lake: Lake, *, as_json: bool) -> None:
         "position": position.as_dict(),
         "seconds": round(time.monotonic() - started, 3),
     }
-    text = f"{events:,} events in {len(commits)} commits, {result['repeats']:,} redelivered; at {position}"
+    text = (
+        f"{events:,} events in {len(commits)} commits, {result['repeats']:,} redelivered; "
+        f"at {position}"
+    )
     console.emit(result, text, as_json=as_json)
 
 
@@ -91,12 +94,16 @@ def _follow(lake: Lake) -> None:
     with Speed.open(lake) as speed:
         while True:
             for commit in speed.run():
-                console.note(f"commit {commit.number}: {commit.events:,} events, at {commit.position}")
+                console.note(
+                    f"commit {commit.number}: {commit.events:,} events, at {commit.position}"
+                )
             time.sleep(lake.settings.poll.total_seconds())
 
 
 @click.command("batch")
-@click.option("--engine", type=click.Choice(["spark", "duckdb"]), default="spark", show_default=True)
+@click.option(
+    "--engine", type=click.Choice(["spark", "duckdb"]), default="spark", show_default=True
+)
 @click.option("--incremental", is_flag=True, help="From the last base, reading only new events.")
 @click.option("--master", help="Spark master, such as spark://host:7077.")
 @json_option
@@ -116,9 +123,15 @@ def batch_command(
         return
     result = {
         "published": not done.logic_changed,
-        "generation": done.generation, "base": done.base, "cut": done.cut.as_dict(),
-        "engine": done.engine, "mode": done.mode, "rows": dict(done.rows),
-        "events": done.cut.total, "events_read": done.events_read, "repeats": done.repeats,
+        "generation": done.generation,
+        "base": done.base,
+        "cut": done.cut.as_dict(),
+        "engine": done.engine,
+        "mode": done.mode,
+        "rows": dict(done.rows),
+        "events": done.cut.total,
+        "events_read": done.events_read,
+        "repeats": done.repeats,
         "seconds": round(done.seconds, 3),
     }
     text = (
@@ -132,7 +145,10 @@ def batch_command(
 
 @click.command("replay")
 @click.option(
-    "--from", "since", required=True, metavar="TIMESTAMP|beginning",
+    "--from",
+    "since",
+    required=True,
+    metavar="TIMESTAMP|beginning",
     help="Event time (UTC unless it says otherwise), or `beginning`.",
 )
 @click.option(
@@ -160,9 +176,12 @@ def replay_command(
         if promoted:
             replay.promote(lake, done.generation, reason="replay --promote")
     result = {
-        "generation": done.generation, "requested": done.requested.as_dict(),
-        "started_at": done.started_at.as_dict(), "events": done.events,
-        **_diff_json(done.diff), "promoted": promoted,
+        "generation": done.generation,
+        "requested": done.requested.as_dict(),
+        "started_at": done.started_at.as_dict(),
+        "events": done.events,
+        **_diff_json(done.diff),
+        "promoted": promoted,
     }
     text = (
         f"generation {done.generation}: {done.events:,} events from {done.started_at}\n"
@@ -181,13 +200,25 @@ def _diff_json(diff: Diff) -> dict[str, Any]:
 
     c = diff.comparison
     return {
-        "against": diff.against, "position": diff.position.as_dict(), "equal": diff.equal,
-        "logic_changed": diff.logic_changed, "promotable": diff.promotable,
-        "rows": c.rows, "cells": c.cells, "differing_cells": c.wrong,
-        "by_view": dict(c.by_view), "added": list(diff.added), "removed": list(diff.removed),
+        "against": diff.against,
+        "position": diff.position.as_dict(),
+        "equal": diff.equal,
+        "logic_changed": diff.logic_changed,
+        "promotable": diff.promotable,
+        "rows": c.rows,
+        "cells": c.cells,
+        "differing_cells": c.wrong,
+        "by_view": dict(c.by_view),
+        "added": list(diff.added),
+        "removed": list(diff.removed),
         "differences": [
-            {"view": x.view, "key": plain(dict(x.key)), "column": x.column,
-             "new": plain(x.served), "live": plain(x.expected)}
+            {
+                "view": x.view,
+                "key": plain(dict(x.key)),
+                "column": x.column,
+                "new": plain(x.served),
+                "live": plain(x.expected),
+            }
             for x in c.shown
         ],
     }
@@ -245,7 +276,9 @@ def rollback_command(ctx: click.Context, as_json: bool) -> None:
 
 def _switched(line: Any, as_json: bool) -> None:
     result = {
-        "generation": line.number, "logic": line.logic, "cut": line.cut.as_dict(),
+        "generation": line.number,
+        "logic": line.logic,
+        "cut": line.cut.as_dict(),
         "position": line.position.as_dict(),
     }
     text = f"generation {line.number} is live, logic {line.logic}, at {line.position}"
@@ -265,14 +298,30 @@ def generations_command(ctx: click.Context, as_json: bool) -> None:
         lines = [generations.read(lake, n) for n in numbers]
     names = ["generation", "live", "made", "origin", "logic", "base", "cut", "position"]
     rows = [
-        (g.number, "live" if g.number == live else "", g.created_at, g.origin, g.logic, g.base,
-         str(g.cut), str(g.position))
+        (
+            g.number,
+            "live" if g.number == live else "",
+            g.created_at,
+            g.origin,
+            g.logic,
+            g.base,
+            str(g.cut),
+            str(g.position),
+        )
         for g in lines
     ]
     result = [
-        {"generation": g.number, "live": g.number == live, "made": str(g.created_at),
-         "origin": g.origin, "logic": g.logic, "base": g.base, "cut": g.cut.as_dict(),
-         "position": g.position.as_dict(), "views": sorted(g.views)}
+        {
+            "generation": g.number,
+            "live": g.number == live,
+            "made": str(g.created_at),
+            "origin": g.origin,
+            "logic": g.logic,
+            "base": g.base,
+            "cut": g.cut.as_dict(),
+            "position": g.position.as_dict(),
+            "views": sorted(g.views),
+        }
         for g in lines
     ]
     console.emit({"generations": result}, console.table(names, rows), as_json=as_json)

@@ -8,6 +8,8 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from pipelines.progress import Progress, silent
+
 
 def emit(result: object, text: str, *, as_json: bool) -> None:
     """Print a result for a program or for a person."""
@@ -28,9 +30,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
         bool(rows) and all(_is_number(row[i]) or row[i] is None for row in rows)
         for i in range(len(columns))
     ]
-    widths = [
-        max([len(name), *(len(row[i]) for row in cells)]) for i, name in enumerate(columns)
-    ]
+    widths = [max([len(name), *(len(row[i]) for row in cells)]) for i, name in enumerate(columns)]
     lines = [list(columns), ["─" * width for width in widths], *cells]
     return "\n".join(
         "  ".join(
@@ -58,18 +58,20 @@ def _is_number(value: object) -> bool:
 
 
 @contextlib.contextmanager
-def bar(title: str, unit: str = "events") -> Iterator[Callable[[int, int], None]]:
+def bar(title: str, unit: str = "events") -> Iterator[Progress]:
     """A progress bar on stderr, if that is a terminal. Gives `update(done, of)`."""
     if not sys.stderr.isatty():
-        yield lambda done, of: None
+        yield silent
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-    from rich.progress import TimeElapsedColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
-        TextColumn(unit), TimeElapsedColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn(unit),
+        TimeElapsedColumn(),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task(title, total=None)

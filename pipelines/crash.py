@@ -17,7 +17,7 @@ def arm(point: str | None) -> None:
 
     None disarms. The command reads it from `HEADRACE_CRASH_AT`.
     """
-    global _armed, _left  # noqa: PLW0603 - one process dies at one place
+    global _armed, _left
     name, _, nth = (point or "").partition(":")
     _armed, _left = name or None, int(nth or 1)
 

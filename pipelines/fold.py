@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 import sqlglot
 from sqlglot import exp
 
+from pipelines.progress import Progress, silent
+
 if TYPE_CHECKING:
     import duckdb
 
@@ -89,7 +91,7 @@ def fold_in_slices(
     total: int,
     use: Callable[[str], None],
     slice_events: int = 2_000_000,
-    progress: Callable[[int, int], None] = lambda done, of: None,
+    progress: Progress = silent,
 ) -> None:
     """Fold a log of any length in bounded memory, orders of one hash range at a time.
 

@@ -148,9 +148,7 @@ def read(lake: Lake, number: int | None = None) -> Generation:
     position = check_chain(start, ((Position.parse(a), Position.parse(b)) for _, a, b in commits))
     views = {name: _stored_view(name, sql) for name, sql in json.loads(texts).items()}
     last = commits[-1][0] if commits else after
-    return Generation(
-        number, at, origin, logic, views, base, start, after, position, last
-    )
+    return Generation(number, at, origin, logic, views, base, start, after, position, last)
 
 
 @lru_cache(maxsize=1024)
@@ -246,8 +244,7 @@ def serve(tx: Transaction, number: int) -> None:
     tx.execute(f"CREATE OR REPLACE VIEW sys.served AS {_served_sql(line)}")
     names = set(line.tables)
     for (name,) in tx.lake.rows(
-        "SELECT view_name FROM duckdb_views() WHERE database_name = 'lake' "
-        "AND schema_name = 'main'"
+        "SELECT view_name FROM duckdb_views() WHERE database_name = 'lake' AND schema_name = 'main'"
     ):
         if name not in names:
             tx.execute(f'DROP VIEW main."{name}"')

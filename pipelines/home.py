@@ -1,12 +1,12 @@
 """The home: the directory that holds a lake, its locks, the user's views and scratch space.
 
-    HOME/home.json        format of this directory, identity of the log
-    HOME/catalog.sqlite   the lake's catalog
-    HOME/lake/            the lake's Parquet files
-    HOME/views/*.sql      the user's own views
-    HOME/index/           events by order; a cache, made again when it is missing
-    HOME/staging/         bases on their way to be published
-    HOME/locks/           one file a lock, and who holds it
+HOME/home.json        format of this directory, identity of the log
+HOME/catalog.sqlite   the lake's catalog
+HOME/lake/            the lake's Parquet files
+HOME/views/*.sql      the user's own views
+HOME/index/           events by order; a cache, made again when it is missing
+HOME/staging/         bases on their way to be published
+HOME/locks/           one file a lock, and who holds it
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ def open_home(path: Path) -> Home:
     if number > FORMAT:
         raise HomeError(
             f"{path} has format {number}, made by headrace {info.get('made_by', '?')}; this program "
-            f"knows formats up to {FORMAT}: install a newer headrace"
+            f"knows up to {FORMAT}: install a newer headrace"
         )
     try:
         return Home(path, str(info["log_id"]), int(info["partitions"]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from pipelines.importers import ImportedFile
@@ -31,9 +31,7 @@ class Total:
         }
 
 
-def append_lines(
-    lake: Lake, lines: Iterable[Line], progress: Callable[[Total], None] = lambda total: None
-) -> Total:
+def append_lines(lake: Lake, lines: Iterable[Line]) -> Total:
     """Append lines in batches; each batch is durable before the next is read.
 
     Raises:
@@ -46,13 +44,10 @@ def append_lines(
         total.accepted += done.accepted
         total.quarantined += done.quarantined
         total.position = done.position
-        progress(total)
     return total
 
 
-def import_files(
-    lake: Lake, files: Iterable[ImportedFile], progress: Callable[[Total], None]
-) -> Total:
+def import_files(lake: Lake, files: Iterable[ImportedFile]) -> Total:
     """Append the events of imported files; rows that could not be mapped go to quarantine."""
     skipped: dict[str, int] = {}
     rejected: list[tuple[str, bytes, str]] = []
@@ -65,7 +60,7 @@ def import_files(
             for number, raw in enumerate(file.lines, start=1):
                 yield Line(raw, f"{file.path} event {number}")
 
-    total = append_lines(lake, lines(), progress)
+    total = append_lines(lake, lines())
     total.skipped = skipped
     if rejected:
         from schemas.decode import EVENTS_SCHEMA

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import duckdb
 
@@ -63,8 +63,8 @@ _SYSTEM_TABLES = {
     "origin VARCHAR",
     "bases": "generation INTEGER, base INTEGER, recorded_at TIMESTAMP, cut VARCHAR, "
     "after_commit BIGINT, engine VARCHAR, seconds DOUBLE",
-    "commits": "generation INTEGER, commit_no BIGINT, recorded_at TIMESTAMP, from_position VARCHAR, "
-    "to_position VARCHAR, events BIGINT, repeats BIGINT",
+    "commits": "generation INTEGER, commit_no BIGINT, recorded_at TIMESTAMP, "
+    "from_position VARCHAR, to_position VARCHAR, events BIGINT, repeats BIGINT",
     "cuts": "generation INTEGER, recorded_at TIMESTAMP, cut VARCHAR",
     "live": "switch_no BIGINT, recorded_at TIMESTAMP, generation INTEGER, reason VARCHAR",
     "diffs": "generation INTEGER, recorded_at TIMESTAMP, against INTEGER, position VARCHAR, "
@@ -121,7 +121,7 @@ class Lake:
         """Give back the connection."""
         self.con.close()
 
-    def __enter__(self) -> Lake:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -129,7 +129,8 @@ class Lake:
 
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
         """Run a statement and give back all its rows."""
-        return self.con.execute(sql).fetchall()
+        found: list[tuple[Any, ...]] = self.con.execute(sql).fetchall()
+        return found
 
     def row(self, sql: str) -> tuple[Any, ...]:
         """Run a statement that gives exactly one row."""

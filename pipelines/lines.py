@@ -34,7 +34,7 @@ def open_input(name: str) -> BinaryIO:
 
 
 def read_lines(
-    names: Iterable[str], progress: Callable[[int], None] = lambda size: None
+    names: Iterable[str], progress: Callable[[int], None] | None = None
 ) -> Iterator[Line]:
     """The lines of several inputs, blank ones left out, each with its origin.
 
@@ -61,12 +61,13 @@ def read_lines(
                 source.close()
 
 
-def _split(source: BinaryIO, shown: str, progress: Callable[[int], None]) -> Iterator[bytes]:
+def _split(source: BinaryIO, shown: str, progress: Callable[[int], None] | None) -> Iterator[bytes]:
     """Lines without their ends; the last one counts even if nothing ends it."""
     held: list[bytes] = []
     size = 0
     while block := source.read1(_BLOCK) if hasattr(source, "read1") else source.read(_BLOCK):
-        progress(len(block))
+        if progress is not None:
+            progress(len(block))
         first, *rest = block.split(b"\n")
         held.append(first)
         size += len(first)

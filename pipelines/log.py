@@ -64,9 +64,7 @@ class Log:
 
     def end(self) -> Position:
         """The position after the last event."""
-        found = self.lake.rows(
-            "SELECT position FROM sys.appends ORDER BY append_no DESC LIMIT 1"
-        )
+        found = self.lake.rows("SELECT position FROM sys.appends ORDER BY append_no DESC LIMIT 1")
         if not found:
             return Position.zero(self.lake.home.partitions)
         return Position.parse(found[0][0])
@@ -103,9 +101,7 @@ class Log:
             _quarantine(tx, rejected, origins, now)
         number = self.lake.row("SELECT coalesce(max(append_no), 0) + 1 FROM sys.appends")[0]
         origin = origins[0] if origins else ""
-        tx.record(
-            "appends", number, now, origin, end.text(), numbered.num_rows, len(rejected)
-        )
+        tx.record("appends", number, now, origin, end.text(), numbered.num_rows, len(rejected))
         return Appended(numbered.num_rows, len(rejected), end)
 
     def read(self, start: Position, end: Position, columns: str = "*") -> str:
@@ -235,9 +231,7 @@ def _quarantine(
         tx.con.unregister("rejected")
 
 
-def _holding(
-    footers: Sequence[tuple[Any, ...]], start: Position, end: Position
-) -> list[str]:
+def _holding(footers: Sequence[tuple[Any, ...]], start: Position, end: Position) -> list[str]:
     """The files with a row group whose partitions and offsets can lie between two positions."""
     groups: dict[tuple[str, int], dict[str, tuple[int, int]]] = {}
     for file, column, low, high, group in footers:

@@ -15,7 +15,7 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +29,7 @@ from pipelines.errors import LockError
 from pipelines.lake import Lake
 from pipelines.log import TYPED_COLUMNS, Log
 from pipelines.position import Position, step_towards
+from pipelines.progress import Progress, silent
 
 _FLUSH_ROWS = 400_000
 """Rows held in memory before they are written: what a restart has to read again, at most."""
@@ -108,9 +109,7 @@ class OrderIndex:
         if sum(len(r.hashes) for r in self._fresh) >= _FLUSH_ROWS:
             self.flush()
 
-    def catch_up(
-        self, position: Position, progress: Callable[[int, int], None] = lambda done, of: None
-    ) -> None:
+    def catch_up(self, position: Position, progress: Progress = silent) -> None:
         """Read the log up to `position`, if the index does not reach it yet."""
         missing = position.minus(self.position) if position.covers(self.position) else 0
         start = self.position

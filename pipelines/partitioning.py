@@ -24,7 +24,7 @@ def order_hashes(order_ids: Sequence[bytes]) -> npt.NDArray[np.int32]:
     result = np.empty(len(order_ids), dtype=np.uint32)
     for length in np.unique(lengths):
         rows = np.flatnonzero(lengths == length)
-        joined = b"".join([order_ids[i] for i in rows])
+        joined = b"".join([order_ids[i] for i in rows.tolist()])
         block = np.frombuffer(joined, dtype=np.uint8).reshape(len(rows), int(length))
         result[rows] = _murmur2(block)
     return (result & np.uint32(0x7FFFFFFF)).astype(np.int32)

@@ -35,7 +35,10 @@ class Entry:
 def entries(lake: Lake, *, limit: int | None = None) -> list[Entry]:
     """The open entries, oldest first."""
     cut = "" if limit is None else f" LIMIT {int(limit)}"
-    return [Entry(*row) for row in lake.rows(f"{_OPEN} ORDER BY recorded_at, length(origin), origin, id{cut}")]
+    return [
+        Entry(*row)
+        for row in lake.rows(f"{_OPEN} ORDER BY recorded_at, length(origin), origin, id{cut}")
+    ]
 
 
 def count(lake: Lake) -> int:
@@ -88,8 +91,8 @@ def retry(lake: Lake, ids: list[str] | None = None) -> Appended:
             raise UsageError("some of these entries were retried already; list them again")
         appended = log.record(tx, decoded.events, [], [f"quarantine {e.id}" for e in accepted])
         if accepted:
-            ids = ", ".join(f"('{entry.id}')" for entry in accepted)
+            listed = ", ".join(f"('{entry.id}')" for entry in accepted)
             now = literal(lake.clock())
-            select = f"SELECT id, {now}, 'accepted' FROM (VALUES {ids}) AS t(id)"
+            select = f"SELECT id, {now}, 'accepted' FROM (VALUES {listed}) AS t(id)"
             tx.insert("sys", "quarantine_outcomes", select)
     return Appended(appended.accepted, len(decoded.rejected), appended.position)

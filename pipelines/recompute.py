@@ -7,7 +7,7 @@ from it. Orders of one hash range are folded at a time, so memory follows the ra
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from pipelines.fold import fold_in_slices
@@ -15,18 +15,13 @@ from pipelines.generations import table_columns
 from pipelines.lake import Lake
 from pipelines.log import TYPED_COLUMNS, Log
 from pipelines.position import Position
+from pipelines.progress import Progress, silent
 from pipelines.views import View
-
-Progress = Callable[[int, int], None]
-
-
-def _no_progress(done: int, of: int) -> None:
-    """Tell nobody."""
 
 
 @contextlib.contextmanager
 def recomputed(
-    lake: Lake, log: Log, position: Position, prefix: str, progress: Progress = _no_progress
+    lake: Lake, log: Log, position: Position, prefix: str, progress: Progress = silent
 ) -> Iterator[int]:
     """Temp tables `{prefix}orders` and `{prefix}ledger` of the log below `position`.
 
@@ -62,14 +57,13 @@ def write_base(
     views: Mapping[str, View],
     cut: Position,
     folder: Path,
-    progress: Progress = _no_progress,
-) -> dict[str, int]:
+    progress: Progress = silent,
+) -> int:
     """Write the base at `cut` as Parquet files `{folder}/{table}/part.parquet`.
 
-    Gives rows by table, and redelivered events as `repeats`.
+    Gives the number of redelivered events.
     """
     with recomputed(lake, log, cut, "full_", progress) as repeats:
-        counts = {"repeats": repeats}
         for name, columns in table_columns(views).items():
             if name in views:
                 view = views[name]
@@ -77,12 +71,7 @@ def write_base(
             else:
                 listed = ", ".join(f'"{c}"' for c in columns)
                 select = f"SELECT {listed} FROM full_{name}"
-            counts[name] = write_table(lake, select, folder / name / "part.parquet")
-    return counts
-
-
-def write_table(lake: Lake, select: str, path: Path) -> int:
-    """Write the rows of a SELECT to a Parquet file; gives their number."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    copied = lake.row(f"COPY ({select}) TO '{path}' (FORMAT parquet, COMPRESSION zstd)")
-    return int(copied[0])
+            path = folder / name / "part.parquet"
+            path.parent.mkdir(parents=True)
+            lake.con.execute(f"COPY ({select}) TO '{path}' (FORMAT parquet, COMPRESSION zstd)")
+    return repeats

@@ -9,7 +9,7 @@ live stays for rollback, and is brought up to date before readers return to it.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -19,11 +19,10 @@ from pipelines.generations import Generation
 from pipelines.lake import Lake
 from pipelines.log import Log
 from pipelines.position import Position
+from pipelines.progress import Progress, silent
 from pipelines.speed import Speed
 from pipelines.verify import Comparison, compare
 from pipelines.views import View
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,7 @@ def replay(
     since: datetime | None,
     *,
     views: Mapping[str, View] | None = None,
-    progress: Progress = lambda done, of: None,
+    progress: Progress = silent,
 ) -> Replay:
     """Build a generation beside the live one and compare it at the live position.
 
@@ -84,7 +83,7 @@ def replay(
     log.check(live.position)
     zero = Position.zero(lake.home.partitions)
     requested = zero if since is None else log.position_at(since).lowest(live.position)
-    number, start = _start(lake, live, wanted, requested, since)
+    number, start = _start(lake, wanted, requested, since)
     with Speed.open(lake, commit_events=lake.settings.replay_events) as speed:
         done = 0
         while True:
@@ -100,15 +99,20 @@ def replay(
             {"by_view": dict(diff.comparison.by_view), "added": diff.added, "removed": diff.removed}
         )
         tx.record(
-            "diffs", number, lake.clock(), diff.against, diff.position.text(),
-            diff.logic_changed, diff.comparison.wrong, report,
+            "diffs",
+            number,
+            lake.clock(),
+            diff.against,
+            diff.position.text(),
+            diff.logic_changed,
+            diff.comparison.wrong,
+            report,
         )
     return Replay(number, start, requested, done, diff)
 
 
 def _start(
     lake: Lake,
-    live: Generation,
     wanted: Mapping[str, View],
     requested: Position,
     since: datetime | None,
@@ -197,7 +201,7 @@ def promote(
     number: int | None = None,
     *,
     reason: str = "promote",
-    progress: Progress = lambda done, of: None,
+    progress: Progress = silent,
 ) -> Generation:
     """Point readers at a generation (the newest by default), once it has caught up.
 
@@ -215,7 +219,7 @@ def promote(
     return _switch(lake, number, reason, progress)
 
 
-def rollback(lake: Lake, *, progress: Progress = lambda done, of: None) -> Generation:
+def rollback(lake: Lake, *, progress: Progress = silent) -> Generation:
     """Point readers back at the generation that was live before, once it has caught up.
 
     Raises:
@@ -254,5 +258,3 @@ def _switch(lake: Lake, number: int, reason: str, progress: Progress) -> Generat
                     continue
                 generations.switch(tx, number, reason=reason)
                 return generations.read(lake, number)
-
-

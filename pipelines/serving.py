@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import duckdb
 
@@ -87,13 +87,9 @@ class Serving:
     def __init__(self, lake: Lake) -> None:
         self._lake = lake
         self._cache: OrderedDict[tuple[int, str, int | None], Answer] = OrderedDict()
-        data = str(lake.home.path).replace("'", "''")
-        # From here on, SQL can read the lake's own folder and nothing else, and change nothing.
-        lake.con.execute(f"SET allowed_directories = ['{data}']")
-        lake.con.execute("SET enable_external_access = false")
-        lake.con.execute("SET lock_configuration = true")
+        guard(lake)
 
-    def __enter__(self) -> Serving:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -154,7 +150,11 @@ class Serving:
             tuple(d[0] for d in described),
             tuple(str(d[1]) for d in described),
             tuple(rows[:max_rows] if truncated else rows),
-            nowhere, nowhere, "", 0, truncated,
+            nowhere,
+            nowhere,
+            "",
+            0,
+            truncated,
         )
 
 
@@ -166,6 +166,7 @@ def query_at(lake: Lake, sql: str, at: Position) -> Answer:
         QueryError: the SQL was refused or failed.
     """
     check_select(sql)
+    guard(lake)
     log = Log(lake)
     log.check(at)
     line = generations.read(lake)
@@ -187,9 +188,24 @@ def query_at(lake: Lake, sql: str, at: Position) -> Answer:
             for name in made:
                 con.execute(f'DROP VIEW IF EXISTS temp."{name}"')
     return Answer(
-        tuple(d[0] for d in described), tuple(str(d[1]) for d in described), tuple(rows),
-        at, at, line.logic, line.number,
+        tuple(d[0] for d in described),
+        tuple(str(d[1]) for d in described),
+        tuple(rows),
+        at,
+        at,
+        line.logic,
+        line.number,
     )
+
+
+def guard(lake: Lake) -> None:
+    """From here on, SQL on this connection can read the lake's own folder and nothing else."""
+    if lake.row("SELECT current_setting('lock_configuration')")[0]:
+        return  # guarded already
+    data = str(lake.home.path).replace("'", "''")
+    lake.con.execute(f"SET allowed_directories = ['{data}']")
+    lake.con.execute("SET enable_external_access = false")
+    lake.con.execute("SET lock_configuration = true")
 
 
 def check_select(sql: str) -> None:
@@ -212,9 +228,7 @@ def check_select(sql: str) -> None:
 
 
 @contextlib.contextmanager
-def interrupted_after(
-    con: duckdb.DuckDBPyConnection, timeout: timedelta | None
-) -> Iterator[None]:
+def interrupted_after(con: duckdb.DuckDBPyConnection, timeout: timedelta | None) -> Iterator[None]:
     """Interrupt what runs on a connection after a time."""
     if timeout is None:
         yield

@@ -11,14 +11,25 @@ import tomllib
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from pipelines.errors import UsageError
 
 DEFAULT_HOME = Path("headrace-data")
+
+
+def _seconds(value: object) -> object:
+    """A plain number means seconds, also where it comes as text: from the environment."""
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
+
+
+Duration = Annotated[timedelta, BeforeValidator(_seconds), Field(ge=timedelta(0))]
 
 
 class Settings(BaseSettings):
@@ -32,9 +43,9 @@ class Settings(BaseSettings):
     replay_events: int = Field(500_000, ge=1, description="events a commit while replaying")
     append_events: int = Field(50_000, ge=1, description="events a durable append")
     max_event_bytes: int = Field(1 << 20, ge=1024, description="a longer event is quarantined")
-    poll: timedelta = Field(timedelta(seconds=0.2), description="pause at the end of the log")
-    lock_wait: timedelta = Field(timedelta(seconds=30), description="wait for another writer")
-    keep_snapshots: timedelta = Field(timedelta(hours=1), description="how long readers may lag")
+    poll: Duration = Field(timedelta(seconds=0.2), description="pause at the end of the log")
+    lock_wait: Duration = Field(timedelta(seconds=30), description="wait for another writer")
+    keep_snapshots: Duration = Field(timedelta(hours=1), description="how long readers may lag")
     keep_generations: int = Field(3, ge=1, description="ready generations kept for rollback")
     threads: int | None = Field(None, ge=1, description="of DuckDB; default: all cores")
     memory_limit: str | None = Field(None, description="of DuckDB, as '4GB'; default: 80 %")

@@ -8,7 +8,7 @@ difference. It may be killed at any point: what is not committed was never there
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import duckdb
@@ -24,6 +24,7 @@ from pipelines.lake import Lake, Transaction
 from pipelines.log import Log
 from pipelines.order_index import OrderIndex, read_events
 from pipelines.position import Position, step_towards
+from pipelines.progress import Progress, silent
 from pipelines.views import View
 
 
@@ -46,9 +47,7 @@ class Speed:
         self._index = index
         self._commit_events = commit_events
         # The fold needs no lake; apart from it, no name is ever looked up in the catalog.
-        self._compute = duckdb.connect(
-            config={"preserve_insertion_order": "false"}
-        )
+        self._compute = duckdb.connect(config={"preserve_insertion_order": "false"})
 
     @classmethod
     @contextlib.contextmanager
@@ -64,7 +63,7 @@ class Speed:
         number: int | None = None,
         *,
         until: Position | None = None,
-        progress: Callable[[int, int], None] = lambda done, of: None,
+        progress: Progress = silent,
     ) -> list[Commit]:
         """Commit until a generation (the live one) reaches `until` (the log's end as it is now).
 
@@ -100,7 +99,7 @@ class Speed:
         try:
             with self._lake.writing("commit") as tx:
                 commit = self._commit(tx, line, target, change)
-        except _CutAhead:
+        except _CutAheadError:
             return self.step(number, goal)
         if self._index.position == line.position:
             self._index.add(new, target)
@@ -164,7 +163,7 @@ class Speed:
                 "commit was prepared: another speed layer is running. Nothing was committed"
             )
         if self._target(here, target) != target:
-            raise _CutAhead
+            raise _CutAheadError
         number = here.last_commit + 1
         for name, rows in change.rows.items():
             if rows.num_rows:
@@ -173,8 +172,14 @@ class Speed:
                 tx.con.unregister("delta")
         conflicts.record(tx, change.suspects)
         tx.record(
-            "commits", here.number, number, self._lake.clock(),
-            here.position.text(), target.text(), change.events, change.repeats,
+            "commits",
+            here.number,
+            number,
+            self._lake.clock(),
+            here.position.text(),
+            target.text(),
+            change.events,
+            change.repeats,
         )
         return Commit(number, change.events, change.repeats, target)
 
@@ -189,7 +194,7 @@ class Change:
     rows: Mapping[str, pa.Table]
 
 
-class _CutAhead(Exception):
+class _CutAheadError(Exception):
     """A batch asked for a cut while a commit was prepared; the commit is made again, shorter."""
 
 

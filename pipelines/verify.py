@@ -18,7 +18,8 @@ from pipelines.generations import Generation
 from pipelines.lake import Lake
 from pipelines.log import Log
 from pipelines.position import Position
-from pipelines.recompute import Progress, _no_progress, recomputed
+from pipelines.progress import Progress, silent
+from pipelines.recompute import recomputed
 
 _SHOWN = 20
 """Differing cells that are listed; all of them are counted."""
@@ -66,9 +67,7 @@ class Certificate:
         return self.comparison.wrong == 0
 
 
-def verify(
-    lake: Lake, number: int | None = None, *, progress: Progress = _no_progress
-) -> Certificate:
+def verify(lake: Lake, number: int | None = None, *, progress: Progress = silent) -> Certificate:
     """Recompute at the served position, compare each cell of each view, store the certificate.
 
     Readers and writers go on meanwhile; what is compared is one snapshot of the lake.
@@ -84,16 +83,21 @@ def verify(
             found = compare(lake, line, pairs)
             fingerprint = _fingerprint(lake, line, found)
     certificate = Certificate(
-        lake.clock(), line.number, line.logic, line.cut, line.position, line.position.total,
-        repeats, found, fingerprint,
+        lake.clock(),
+        line.number,
+        line.logic,
+        line.cut,
+        line.position,
+        line.position.total,
+        repeats,
+        found,
+        fingerprint,
     )
     _store(lake, certificate)
     return certificate
 
 
-def compare(
-    lake: Lake, line: Generation, pairs: Mapping[str, tuple[str, str]]
-) -> Comparison:
+def compare(lake: Lake, line: Generation, pairs: Mapping[str, tuple[str, str]]) -> Comparison:
     """Compare two SELECTs for each name, as bags of rows, cell by cell.
 
     Args:
@@ -111,8 +115,7 @@ def compare(
         count = int(lake.row(f"SELECT count(*) FROM ({expected})")[0])
         rows += count
         cells += count * len(columns)
-        _materialise(lake, served, expected)
-        differing = _differing(lake, name, keys, columns)
+        differing = _differing(lake, name, keys, columns, served, expected)
         by_view[name] = len(differing)
         wrong += len(differing)
         shown += differing[: _SHOWN - len(shown)]
@@ -128,32 +131,29 @@ def keys_of(line: Generation, name: str) -> list[str]:
     return [c.name for c in line.views[name].keys]
 
 
-def _materialise(lake: Lake, served: str, expected: str) -> None:
-    """Only rows that one side has and the other has not, counted, into two temp tables."""
-    for side, a, b in (("left_only", served, expected), ("right_only", expected, served)):
-        lake.con.execute(f"CREATE OR REPLACE TEMP TABLE {side} AS ({a}) EXCEPT ALL ({b})")
-
-
-def _differing(lake: Lake, name: str, keys: list[str], columns: list[str]) -> list[Cell]:
-    """Pair the leftover rows of both sides by key and list the cells that differ."""
+def _differing(
+    lake: Lake, name: str, keys: list[str], columns: list[str], served: str, expected: str
+) -> list[Cell]:
+    """The cells of rows that one side has more often than the other, paired by key."""
     listed = ", ".join(f'"{c}"' for c in columns)
-    served = [dict(zip(columns, r, strict=True)) for r in lake.rows(f"SELECT {listed} FROM left_only")]
-    expected = [
-        dict(zip(columns, r, strict=True)) for r in lake.rows(f"SELECT {listed} FROM right_only")
-    ]
+    found = lake.rows(
+        f"SELECT sum(_side)::BIGINT, {listed} FROM (SELECT 1 AS _side, * FROM ({served}) "
+        f"UNION ALL SELECT -1 AS _side, * FROM ({expected})) GROUP BY ALL HAVING sum(_side) <> 0"
+    )
     by_key: dict[str, list[list[dict[str, Any]]]] = {}
-    for side, found in enumerate((served, expected)):
-        for row in found:
-            key = json.dumps([row[k] for k in keys], default=str)
-            by_key.setdefault(key, [[], []])[side].append(row)
+    for surplus, *values in found:
+        row = dict(zip(columns, values, strict=True))
+        key = json.dumps([row[k] for k in keys], default=str)
+        sides = by_key.setdefault(key, [[], []])
+        sides[0 if surplus > 0 else 1].extend([row] * abs(surplus))
     cells = []
     for both in by_key.values():
         for i in range(max(map(len, both))):
             a = both[0][i] if i < len(both[0]) else {}
             b = both[1][i] if i < len(both[1]) else {}
-            key = {k: (a or b)[k] for k in keys}
+            shared = {k: (a or b)[k] for k in keys}
             cells += [
-                Cell(name, key, c, a.get(c), b.get(c))
+                Cell(name, shared, c, a.get(c), b.get(c))
                 for c in columns
                 if not a or not b or a[c] != b[c]
             ]
@@ -171,10 +171,21 @@ def _fingerprint(lake: Lake, line: Generation, found: Comparison) -> str:
 
 def _store(lake: Lake, certificate: Certificate) -> None:
     c = certificate.comparison
-    report = json.dumps({"by_view": dict(c.by_view), "cells": [vars(x) for x in c.shown]}, default=str)
+    report = json.dumps(
+        {"by_view": dict(c.by_view), "cells": [vars(x) for x in c.shown]}, default=str
+    )
     with lake.writing("certificate") as tx:
         tx.record(
-            "certificates", certificate.at, certificate.generation, certificate.logic,
-            certificate.cut.text(), certificate.position.text(), certificate.events, c.rows,
-            c.cells, c.wrong, certificate.fingerprint, report,
+            "certificates",
+            certificate.at,
+            certificate.generation,
+            certificate.logic,
+            certificate.cut.text(),
+            certificate.position.text(),
+            certificate.events,
+            c.rows,
+            c.cells,
+            c.wrong,
+            certificate.fingerprint,
+            report,
         )

@@ -1,0 +1,52 @@
+"""Fixtures that several folders share: real homes in temporary directories."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import settings as hypothesis_settings
+
+if TYPE_CHECKING:
+    from pipelines.lake import Lake
+
+# The same examples on every run and machine: a red test stays red until it is repaired.
+hypothesis_settings.register_profile("headrace", derandomize=True, deadline=None, database=None)
+hypothesis_settings.load_profile("headrace")
+
+MakeLake = Callable[..., "Lake"]
+
+
+@pytest.fixture
+def make_lake(tmp_path: Path) -> Iterator[MakeLake]:
+    """Makes lakes in homes of their own: `make_lake(partitions=2, views={"name": "SELECT …"})`.
+
+    `home` names a home's directory and opens it again. All are closed at the end.
+    """
+    from pipelines.lake import open_lake
+    from pipelines.settings import load
+
+    with ExitStack() as opened:
+
+        def make(
+            home: str | Path = "home",
+            *,
+            views: dict[str, str] | None = None,
+            read_only: bool = False,
+            **settings: Any,
+        ) -> "Lake":
+            path = tmp_path / home
+            for name, sql in (views or {}).items():
+                (path / "views").mkdir(parents=True, exist_ok=True)
+                (path / "views" / f"{name}.sql").write_text(sql, encoding="utf-8")
+            chosen = load(path, environ={}, **{"threads": 1, **settings})
+            return opened.enter_context(open_lake(chosen, read_only=read_only))
+
+        yield make
+
+
+@pytest.fixture
+def lake(make_lake: MakeLake) -> "Lake":
+    """One lake of two partitions."""
+    return make_lake(partitions=2)

@@ -1,0 +1,84 @@
+"""Where the commands can be killed, and how: a real process that ends itself with SIGKILL."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+from tests.e2e.command import Headrace, Outcome
+from tests.e2e.orders import Truth, events, write
+
+APPEND = (
+    "append.begun", "append.written", "append.synced", "append.moved", "append.adopted",
+    "append.written:2", "append.synced:2", "append.ready", "append.done",
+)  # fmt: skip
+"""The second `written` and `synced` are the quarantine's."""
+COMMIT = (
+    "commit.begun", "commit.written", "commit.synced", "commit.written:4", "commit.ready",
+    "commit.done", "commit.ready:2",
+)  # fmt: skip
+BATCH = (
+    "cut.begun", "cut.ready", "cut.done", "publish.begun", "publish.moved", "publish.adopted",
+    "publish.adopted:3", "publish.dropped", "publish.dropped:5", "publish.ready", "publish.done",
+)  # fmt: skip
+REPLAY = (
+    "create.begun", "create.written", "create.synced", "create.ready", "create.done",
+    "commit.ready", "publish.written", "publish.synced", "publish.dropped", "publish.ready",
+    "publish.done", "diff.begun", "diff.ready", "diff.done",
+)  # fmt: skip
+SWITCH = ("switch.begun", "switch.ready", "switch.done")
+RETRY = (
+    "quarantine.begun", "append.written", "append.synced", "quarantine.moved",
+    "quarantine.adopted", "quarantine.written", "quarantine.synced", "quarantine.ready",
+    "quarantine.done",
+)  # fmt: skip
+VERIFY = ("certificate.begun", "certificate.ready", "certificate.done")
+MAINTAIN = ("maintenance.begun", "maintenance.ready", "maintenance.done", "maintenance.ready:4")
+
+
+def kill_at(point: str, headrace: Headrace, *arguments: object, **settings: object) -> Outcome:
+    """Run a command that dies at a crash point; it fails the test if it passes no such point."""
+    outcome = headrace.process(*arguments, crash_at=point, **settings)
+    assert outcome.code == -signal.SIGKILL, f"{arguments} was not killed at {point}: {outcome}"
+    return outcome
+
+
+def positions(headrace: Headrace) -> tuple[int, int, int]:
+    """Events in the log, entries in quarantine, events in the views."""
+    found = headrace.json("status")
+    return found["events"], found["quarantined"], sum(found["position"].values())
+
+
+class Story:
+    """A home with a past, and all events that were ever acknowledged in it."""
+
+    def __init__(self, headrace: Headrace, scratch: Path) -> None:
+        self.headrace = headrace
+        self.acknowledged: list[bytes] = []
+        self._scratch = scratch
+        self._seed = 0
+
+    def more(self, orders: int = 15) -> tuple[Path, list[bytes]]:
+        """Write a file of new events and of some that came before; nothing is appended."""
+        self._seed += 1
+        lines = events(orders, self._seed) + self.acknowledged[:3]
+        return write(self._scratch / f"{self._seed}.ndjson", lines), lines
+
+    def append(self, orders: int = 15) -> None:
+        """Append new events; they are acknowledged."""
+        path, lines = self.more(orders)
+        assert self.headrace.json("append", path)["accepted"] == len(lines)
+        self.acknowledged += lines
+
+    def catch_up(self) -> None:
+        """Bring the views to the log's end."""
+        self.headrace.json("speed", "--once")
+
+    def truth(self) -> Truth:
+        """What all acknowledged events add up to."""
+        return Truth.of(self.acknowledged)
+
+    def check(self) -> None:
+        """Nothing acknowledged is missing, nothing is counted twice, and `verify` agrees."""
+        self.truth().check(self.headrace)
+        assert self.headrace.json("verify")["equal"] is True

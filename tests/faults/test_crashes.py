@@ -1,0 +1,219 @@
+"""Kills the real command at each crash point and checks that it may as well have been asked to.
+
+Each test goes through the points of one command in one home, crash after crash: what is served
+stays right in between, and running the command again finishes the work.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipelines import crash
+from tests.e2e.command import Headrace
+from tests.e2e.orders import FIRST_DAY, Truth, write
+from tests.faults import crashing
+from tests.faults.crashing import Story, kill_at, positions
+
+POISON = [b"not json", b'{"specversion": "1.0"}', b"\xff\xfe\x00"]
+
+
+@pytest.fixture
+def story(tmp_path: Path) -> Story:
+    """A home with a base, deltas on it, and nothing unread."""
+    story = Story(Headrace(tmp_path / "home"), tmp_path)
+    story.append(30)
+    story.headrace.json("batch", "--engine", "duckdb")
+    story.append()
+    story.catch_up()
+    return story
+
+
+def test_an_append_that_is_killed_is_in_the_log_whole_or_not_at_all(story: Story) -> None:
+    headrace = story.headrace
+    path, lines = story.more()
+    write(path, [*lines[:20], *POISON, *lines[20:]])
+    for point in crashing.APPEND:
+        events, quarantined, _ = positions(headrace)
+        kill_at(point, headrace, "append", path)
+        done = point == "append.done"
+        expected = (events + done * len(lines), quarantined + done * len(POISON))
+        assert positions(headrace)[:2] == expected, point
+        story.acknowledged += lines * done
+    told = headrace.json("append", path)
+    assert (told["accepted"], told["quarantined"]) == (len(lines), len(POISON))
+    story.acknowledged += lines
+    story.catch_up()
+    story.check()
+
+
+def test_a_long_append_that_is_killed_keeps_the_batches_that_were_durable(story: Story) -> None:
+    path, lines = story.more(40)
+    before = len(story.acknowledged)
+    kill_at("append.synced:3", story.headrace, "append", path, append_events=30)
+    assert positions(story.headrace)[0] == before + 60
+    story.acknowledged += lines[:60]
+    assert story.headrace.json("append", path)["accepted"] == len(lines)
+    story.acknowledged += lines
+    story.catch_up()
+    story.check()
+
+
+def test_a_speed_layer_that_is_killed_serves_the_last_commit_and_goes_on_from_there(
+    story: Story,
+) -> None:
+    headrace = story.headrace
+    for point in crashing.COMMIT:
+        old, (_, _, position) = story.truth(), positions(headrace)
+        story.append()
+        kill_at(point, headrace, "speed", "--once", commit_events=30)
+        _, _, reached = positions(headrace)
+        if point in {"commit.done", "commit.ready:2"}:
+            assert position < reached < len(story.acknowledged), point
+            assert not old.holds(headrace), point
+        else:
+            assert reached == position, point
+            old.check(headrace)
+        story.catch_up()
+        assert positions(headrace)[2] == len(story.acknowledged), point
+        story.truth().check(headrace)
+    story.check()
+
+
+def test_a_batch_that_is_killed_leaves_the_old_base_or_the_new_one(story: Story) -> None:
+    headrace = story.headrace
+    for point in crashing.BATCH:
+        old, base = story.truth(), headrace.json("status")["base"]
+        story.append(5)
+        kill_at(point, headrace, "batch", "--engine", "duckdb")
+        done = point == "publish.done"
+        assert headrace.json("status")["base"] == base + done, point
+        (story.truth() if done else old).check(headrace)
+        story.catch_up()
+        story.truth().check(headrace)
+    assert headrace.json("batch", "--engine", "duckdb")["published"] is True
+    story.check()
+    headrace.json("maintain")
+    assert not list((headrace.home / "staging").iterdir())
+
+
+def test_a_replay_that_is_killed_changes_nothing_that_is_served(story: Story) -> None:
+    headrace = story.headrace
+    for point in crashing.REPLAY:
+        kill_at(point, headrace, "replay", "--from", "2026-03-20", replay_events=40)
+        story.truth().check(headrace)
+        assert headrace.json("status")["generation"] == 1, point
+    story.append()
+    story.catch_up()
+    done = headrace.json("replay", "--from", FIRST_DAY.isoformat(), "--promote")
+    assert (done["equal"], done["promoted"]) == (True, True)
+    story.check()
+
+
+def test_a_switch_that_is_killed_serves_one_generation_whole(story: Story) -> None:
+    headrace = story.headrace
+    made = headrace.json("replay", "--from", "beginning")["generation"]
+    for command, live, other in (("promote", 1, made), ("rollback", made, 1)):
+        for point in crashing.SWITCH:
+            kill_at(point, headrace, command)
+            found = headrace.json("status")["generation"]
+            assert found == (other if point == "switch.done" else live), (command, point)
+            story.truth().check(headrace)
+    story.append()
+    story.catch_up()
+    story.check()
+
+
+def test_a_retry_that_is_killed_takes_each_entry_in_once(story: Story) -> None:
+    headrace = story.headrace
+    path, lines = story.more()
+    assert headrace.json("append", path, max_event_bytes=1024)["quarantined"] == 0
+    long = [line[:-1] + b', "note": "' + b"x" * 2_000 + b'"}' for line in story.more()[1][:-3]]
+    write(path, [*long, *POISON])
+    story.acknowledged += lines
+    told = headrace.json("append", path, max_event_bytes=1024)
+    assert (told["accepted"], told["quarantined"]) == (0, len(long) + len(POISON))
+    for point in crashing.RETRY:
+        events, quarantined, _ = positions(headrace)
+        kill_at(point, headrace, "quarantine", "retry")
+        moved = len(long) * (point == "quarantine.done")
+        assert positions(headrace)[:2] == (events + moved, quarantined - moved), point
+    again = headrace.json("quarantine", "retry")
+    assert again == {"accepted": 0, "still_quarantined": len(POISON)}
+    story.acknowledged += long
+    story.catch_up()
+    story.check()
+
+
+def test_a_verify_that_is_killed_stores_its_certificate_or_none(story: Story) -> None:
+    headrace = story.headrace
+    for point in crashing.VERIFY:
+        kill_at(point, headrace, "verify")
+        stored = headrace.json("status")["certificate"]
+        assert (stored is not None) == (point == "certificate.done"), point
+    story.check()
+
+
+def test_maintenance_that_is_killed_changes_nothing_that_anybody_can_see(story: Story) -> None:
+    headrace = story.headrace
+    for point in crashing.MAINTAIN:
+        story.append(5)
+        story.catch_up()
+        kill_at(point, headrace, "maintain", keep_snapshots=0)
+        story.truth().check(headrace)
+    headrace.json("maintain", keep_snapshots=0)
+    story.check()
+
+
+def test_a_home_whose_making_was_killed_is_made_by_the_next_command(tmp_path: Path) -> None:
+    story = Story(Headrace(tmp_path / "home"), tmp_path)
+    kill_at("init.begun", story.headrace, "init")
+    assert not (story.headrace.home / "home.json").exists()
+    story.append()
+    story.catch_up()
+    story.check()
+
+
+def test_every_crash_point_that_the_commands_pass_is_one_we_kill_at(
+    story: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    headrace, passed = story.headrace, set[str]()
+    path, lines = story.more()
+    write(path, [*lines, *POISON])
+    calls: dict[str, tuple[tuple[object, ...], ...]] = {
+        "APPEND": (("append", path),),
+        "COMMIT": (("speed", "--once"),),
+        "BATCH": (("batch", "--engine", "duckdb"),),
+        "REPLAY": (("replay", "--from", "2026-03-20"),),
+        "SWITCH": (("promote",), ("rollback",)),
+        "VERIFY": (("verify",),),
+        "MAINTAIN": (("maintain",),),
+    }
+    commit = {point.split(":")[0] for point in crashing.COMMIT}
+    monkeypatch.setattr(crash, "here", passed.add)
+    for name, commands in calls.items():
+        if name == "REPLAY":
+            story.append()
+        passed.clear()
+        for command in commands:
+            headrace.json(*command)
+        known = {point.split(":")[0] for point in getattr(crashing, name)}
+        if name in {"REPLAY", "SWITCH"}:  # its commits and publishes are those of the others
+            known |= commit | {"publish.begun"}
+        assert passed <= known, name
+
+
+def test_an_order_counts_once_after_its_append_was_killed_and_sent_again_and_again(
+    story: Story,
+) -> None:
+    path, lines = story.more()
+    for _ in range(2):
+        kill_at("append.done", story.headrace, "append", path)
+    assert story.headrace.json("append", path)["accepted"] == len(lines)
+    story.catch_up()
+    once = Truth.of([*story.acknowledged, *lines])
+    once.check(story.headrace)
+    assert story.headrace.json("status")["repeats"] == len(story.acknowledged) + 3 * len(
+        lines
+    ) - len(set(story.acknowledged) | set(lines))
