@@ -240,7 +240,7 @@ def certificate_text(c: Certificate) -> str:
     lines = [
         verdict,
         f"  served == recomputed from {c.events:,} events ({c.repeats:,} redelivered)",
-        f"  {c.comparison.cells:,} cells, {c.comparison.rows:,} rows, {len(c.comparison.by_view)} views",
+        f"  {c.comparison.cells:,} cells in {c.comparison.rows:,} rows",
         f"  position {c.position}, cut {c.cut}",
         f"  generation {c.generation}, logic {c.logic}, fingerprint {c.fingerprint}",
         f"  {c.at.isoformat(timespec='seconds')}Z",

@@ -69,11 +69,10 @@ def fold(con: duckdb.DuckDBPyConnection, events: str, prefix: str) -> None:
         events: a SELECT that gives the log's columns.
         prefix: of all names; an earlier fold of the same prefix is replaced.
     """
-    drop(con, prefix)
-    con.execute(f"CREATE TEMP VIEW {prefix}events AS {events}")
+    con.execute(f"CREATE OR REPLACE TEMP VIEW {prefix}events AS {events}")
     for name, sql in steps(prefix, dialect="duckdb"):
         kind = "TABLE" if name.removeprefix(prefix) in _KEPT else "VIEW"
-        con.execute(f"CREATE TEMP {kind} {name} AS {sql}")
+        con.execute(f"CREATE OR REPLACE TEMP {kind} {name} AS {sql}")
 
 
 def drop(con: duckdb.DuckDBPyConnection, prefix: str) -> None:

@@ -35,7 +35,11 @@ Filling = str | Sequence[Path]
 
 @dataclass(frozen=True)
 class Generation:
-    """A generation as it stands at one moment; its seam has been checked."""
+    """A generation as it stands at one moment; its seam has been checked.
+
+    Commits with a number above `after_commit` lie on its base; the last one is `last_commit`.
+    `wanted_cut` is where the last batch asked for a commit to end.
+    """
 
     number: int
     created_at: datetime
@@ -47,6 +51,7 @@ class Generation:
     after_commit: int
     position: Position
     last_commit: int
+    wanted_cut: Position | None
 
     @property
     def schema(self) -> str:
@@ -129,26 +134,31 @@ def read(lake: Lake, number: int | None = None) -> Generation:
         SeamError: its deltas do not meet its base, or leave a gap.
         UsageError: there is no such generation.
     """
-    number = live_number(lake) if number is None else number
-    found = lake.rows(
-        f"SELECT recorded_at, logic, views, origin FROM sys.generations WHERE generation = {number}"
-    )
+    live = "(SELECT arg_max(generation, switch_no) FROM sys.live)"
+    found = lake.rows(f"""
+        SELECT g.generation, g.recorded_at, g.origin, g.logic, g.views, b.base, b.cut,
+          b.after_commit,
+          (SELECT list((c.commit_no, c.from_position, c.to_position) ORDER BY c.commit_no)
+           FROM sys.commits AS c
+           WHERE c.generation = g.generation AND c.commit_no > b.after_commit),
+          (SELECT arg_max(w.cut, w.recorded_at) FROM sys.cuts AS w
+           WHERE w.generation = g.generation)
+        FROM sys.generations AS g
+        JOIN sys.bases AS b ON g.generation = b.generation
+        WHERE g.generation = {live if number is None else number}
+        ORDER BY b.base DESC LIMIT 1""")
     if not found:
         raise UsageError(f"there is no generation {number}; `headrace generations` lists them")
-    at, logic, texts, origin = found[0]
-    base, cut, after = lake.row(
-        f"SELECT base, cut, after_commit FROM sys.bases WHERE generation = {number} "
-        "ORDER BY base DESC LIMIT 1"
-    )
-    commits = lake.rows(
-        "SELECT commit_no, from_position, to_position FROM sys.commits "
-        f"WHERE generation = {number} AND commit_no > {after} ORDER BY commit_no"
-    )
+    number, at, origin, logic, texts, base, cut, after, commits, wanted = found[0]
     start = Position.parse(cut)
-    position = check_chain(start, ((Position.parse(a), Position.parse(b)) for _, a, b in commits))
+    steps = ((Position.parse(a), Position.parse(b)) for _, a, b in commits or ())
+    position = check_chain(start, steps)
     views = {name: _stored_view(name, sql) for name, sql in json.loads(texts).items()}
     last = commits[-1][0] if commits else after
-    return Generation(number, at, origin, logic, views, base, start, after, position, last)
+    wanted_cut = None if wanted is None else Position.parse(wanted)
+    return Generation(
+        number, at, origin, logic, views, base, start, after, position, last, wanted_cut
+    )
 
 
 @lru_cache(maxsize=1024)

@@ -128,7 +128,7 @@ def open_home(path: Path) -> Home:
         ) from e
     if number > FORMAT:
         raise HomeError(
-            f"{path} has format {number}, made by headrace {info.get('made_by', '?')}; this program "
+            f"{path} has format {number}, made by headrace {info.get('made_by', '?')}; this one "
             f"knows up to {FORMAT}: install a newer headrace"
         )
     try:

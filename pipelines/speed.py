@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import duckdb
 import numpy as np
@@ -18,7 +18,7 @@ import pyarrow as pa
 from pipelines import conflicts, generations
 from pipelines.conflicts import Suspect
 from pipelines.errors import SeamError
-from pipelines.fold import drop, fold
+from pipelines.fold import fold
 from pipelines.generations import Generation
 from pipelines.lake import Lake, Transaction
 from pipelines.log import Log
@@ -46,6 +46,7 @@ class Speed:
         self._log = log
         self._index = index
         self._commit_events = commit_events
+        self._known: dict[int, Generation] = {}
         # The fold needs no lake; apart from it, no name is ever looked up in the catalog.
         self._compute = duckdb.connect(config={"preserve_insertion_order": "false"})
 
@@ -71,53 +72,69 @@ class Speed:
             SeamError: the generation does not fit together; nothing was committed.
             LogError: the log is shorter than what was already read from it.
         """
-        line = generations.read(self._lake, number)
-        goal = until or self._log.end()
-        self._log.check(line.position)
+        with self._lake.reading():
+            chosen = generations.live_number(self._lake) if number is None else number
+            line = self._known.get(chosen) or generations.read(self._lake, chosen)
+            goal = until or self._log.end()
+            self._log.check(line.position)
+        self._known[chosen] = line
         start, missing = line.position, max(goal.total - line.position.total, 0)
         done: list[Commit] = []
-        while (commit := self.step(line.number, goal)) is not None:
+        while (commit := self.step(chosen, goal)) is not None:
             done.append(commit)
             progress(commit.position.minus(start), missing)
         return done
 
     def step(self, number: int, goal: Position) -> Commit | None:
-        """Make the next commit on the way to `goal`; None if there is nothing to read."""
+        """Make the next commit on the way to `goal`; None if there is nothing to read.
+
+        What the last commit left is remembered, and compared with the lake inside the next
+        one's transaction; if somebody else moved the generation, it is read again.
+        """
+        line = self._known.pop(number, None)
         with self._lake.reading():
-            line = generations.read(self._lake, number)
+            line = line or generations.read(self._lake, number)
             target = self._target(line, goal)
             if target == line.position:
+                self._known[number] = line
                 return None
             self._index.catch_up(line.position)
             new = read_events(self._lake, self._log, line.position, target)
         if new.num_rows != target.minus(line.position):
             raise SeamError(
                 f"the log holds {new.num_rows} events from {line.position} to {target}, not "
-                f"{target.minus(line.position)}; run headrace doctor"
+                f"{target.minus(line.position)}; run headrace verify"
             )
         change = self._change(line, new)
         try:
             with self._lake.writing("commit") as tx:
-                commit = self._commit(tx, line, target, change)
-        except _CutAheadError:
+                here = self._still(line, target)
+                commit = self._commit(tx, here, target, change)
+        except _MovedError:
             return self.step(number, goal)
+        self._known[number] = replace(here, position=target, last_commit=commit.number)
         if self._index.position == line.position:
             self._index.add(new, target)
         return commit
 
     def _target(self, line: Generation, goal: Position) -> Position:
         """Where the next commit ends: never beyond a cut that a batch is waiting for."""
-        end = goal
-        for (text,) in self._lake.rows(
-            f"SELECT cut FROM sys.cuts WHERE generation = {line.number} "
-            "ORDER BY recorded_at DESC LIMIT 1"
-        ):
-            cut = Position.parse(text)
-            if not line.position.covers(cut):
-                end = end.lowest(cut)
+        end, cut = goal, line.wanted_cut
+        if cut is not None and not line.position.covers(cut):
+            end = end.lowest(cut)
         if not end.covers(line.position):
             end = Position(tuple(map(max, end.offsets, line.position.offsets)))
         return step_towards(line.position, end, self._commit_events)
+
+    def _still(self, line: Generation, target: Position) -> Generation:
+        """The generation as it is inside the transaction, if the prepared commit still fits it.
+
+        This is the fence: a writer that was paused and lost its turn cannot get past it.
+        """
+        here = generations.read(self._lake, line.number)
+        if here.position != line.position or self._target(here, target) != target:
+            raise _MovedError
+        return here
 
     def _change(self, line: Generation, new: pa.Table) -> Change:
         """What the new events change: fold the orders they touch without them and with them."""
@@ -146,24 +163,14 @@ class Speed:
             ).fetchall()[0][0]
             suspects = conflicts.in_fold(con, "events_new", "new_") if repeats else []
         finally:
-            drop(con, "new_")
-            drop(con, "old_")
             con.unregister("events_new")
             con.unregister("events_before")
         return Change(new.num_rows, repeats, suspects, rows)
 
     def _commit(
-        self, tx: Transaction, line: Generation, target: Position, change: Change
+        self, tx: Transaction, here: Generation, target: Position, change: Change
     ) -> Commit:
-        """Write deltas and position, if the generation still stands where it was read."""
-        here = generations.read(self._lake, line.number)
-        if here.position != line.position:
-            raise SeamError(
-                f"generation {line.number} moved from {line.position} to {here.position} while a "
-                "commit was prepared: another speed layer is running. Nothing was committed"
-            )
-        if self._target(here, target) != target:
-            raise _CutAheadError
+        """Write deltas and position."""
         number = here.last_commit + 1
         for name, rows in change.rows.items():
             if rows.num_rows:
@@ -194,8 +201,8 @@ class Change:
     rows: Mapping[str, pa.Table]
 
 
-class _CutAheadError(Exception):
-    """A batch asked for a cut while a commit was prepared; the commit is made again, shorter."""
+class _MovedError(Exception):
+    """The generation moved, or a batch asked for a cut, while a commit was prepared."""
 
 
 def delta_sql(view: View) -> str:

@@ -1,0 +1,1 @@
+"""Benchmarks: figures as ratios inside one run. See bench/README.md."""

@@ -1,0 +1,37 @@
+"""The yardstick: one DuckDB recompute of a home's whole log, fold and all views, in one go.
+
+No position, no deltas, no lake written: as fast as the same SQL can be on this machine now.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+
+from pipelines import fold, generations, settings
+from pipelines.lake import open_lake
+from pipelines.log import TYPED_COLUMNS, Log
+from pipelines.position import Position
+
+
+def main(home: str) -> None:
+    """Recompute once and print the seconds."""
+    with open_lake(settings.load(Path(home)), read_only=True) as lake:
+        log = Log(lake)
+        end = log.end()
+        columns = ", ".join(f'"{c}"' for c in TYPED_COLUMNS)
+        events = log.read(Position.zero(len(end.offsets)), end, columns)
+        views = generations.read(lake).views
+        started = time.perf_counter()
+        fold.fold(lake.con, events, "once_")
+        for name, view in views.items():
+            full = view.full_sql(f"once_{view.source}")
+            lake.con.execute(f"CREATE OR REPLACE TEMP TABLE once_view_{name} AS {full}")
+        seconds = time.perf_counter() - started
+    sys.stdout.write(json.dumps({"events": end.total, "seconds": round(seconds, 3)}) + "\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
