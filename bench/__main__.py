@@ -118,8 +118,9 @@ def report_commits(folder: Path) -> None:
 
     few, many = commits(folder)
     print(
-        f"commit of {few.events:,} events: {few.seconds * 1000:.0f} ms after {few.orders:,} orders, "
-        f"{many.seconds * 1000:.0f} ms after {many.orders:,} (ratio {many.seconds / few.seconds:.2f})"
+        f"commit of {few.events:,} events: {few.seconds * 1000:.0f} ms after {few.orders:,} "
+        f"orders, {many.seconds * 1000:.0f} ms after {many.orders:,} "
+        f"(ratio {many.seconds / few.seconds:.2f})"
     )
 
 

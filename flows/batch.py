@@ -18,6 +18,7 @@ from prefect.cache_policies import NO_CACHE
 
 from flows.steps import opened, prove, waits_for_its_turn
 from pipelines import batch as batches
+from pipelines.engines import ENGINES
 
 
 @task(name="publish", cache_policy=NO_CACHE, retries=3, retry_delay_seconds=30,
@@ -34,7 +35,7 @@ def publish(home: Path, *, engine: str, incremental: bool) -> dict[str, Any] | N
         "base": done.base,
         "cut": done.cut.as_dict(),
         "seconds": done.seconds,
-        "logic_changed": done.logic_changed,
+        "live": done.live,
     }
 
 
@@ -54,7 +55,7 @@ def main() -> None:
     """Run the flow once."""
     parser = argparse.ArgumentParser(description="Run the batch flow once.")
     parser.add_argument("home", type=Path)
-    parser.add_argument("--engine", choices=batches.ENGINES, default="spark")
+    parser.add_argument("--engine", choices=ENGINES, default="spark")
     parser.add_argument("--incremental", action="store_true")
     options = parser.parse_args()
     batch(options.home, engine=options.engine, incremental=options.incremental)

@@ -7,39 +7,31 @@ views have changed, the base starts a new generation beside the live one instead
 
 from __future__ import annotations
 
-import json
 import shutil
-import subprocess
-import sys
 import time
 import uuid
-from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import pyarrow.parquet as pq
-
-from pipelines import conflicts, generations
+from pipelines import conflicts, engines, generations
+from pipelines.engines import Task
 from pipelines.errors import JobError, SeamError
 from pipelines.generations import Generation
-from pipelines.incremental import run_plan
 from pipelines.lake import Lake
 from pipelines.log import Log
-from pipelines.order_index import OrderIndex, read_events
 from pipelines.position import Position
 from pipelines.progress import Report, quiet
-from pipelines.recompute import write_base
 from pipelines.views import View
-
-ENGINES = ("spark", "duckdb")
 
 
 @dataclass(frozen=True)
 class Batch:
-    """What a batch did. `generation` is the live one, or a new one when the views changed."""
+    """What a batch did.
+
+    `live` says whether readers see the base now. If the views changed they do not: the base then
+    began a new generation, which waits to be promoted.
+    """
 
     generation: int
     base: int
@@ -50,7 +42,7 @@ class Batch:
     events_read: int
     repeats: int
     seconds: float
-    logic_changed: bool
+    live: bool
 
 
 def run(
@@ -62,6 +54,8 @@ def run(
     report: Report = quiet,
 ) -> Batch | None:
     """Make a base at the log's end and publish it; None if there is nothing to recompute.
+
+    A live generation whose seam is broken is replaced by a new one, made from the log alone.
 
     Args:
         lake: where to read and publish.
@@ -79,151 +73,39 @@ def run(
     wanted = generations.current_views(lake.home) if views is None else views
     with lake.home.lock("batch", wait=0):
         line, cut = _choose_cut(lake, log)
-        changed = generations.logic_of(wanted) != line.logic
-        if cut.total == 0 or (incremental and cut == line.cut and not changed):
+        same = line is not None and generations.logic_of(wanted) == line.logic
+        from_base = line if line is not None and incremental and same and line.cut.total else None
+        if cut.total == 0 or (from_base is not None and from_base.cut == cut):
             return None
-        mode = "incremental" if incremental and line.cut.total and not changed else "full"
-        folder = lake.home.staging / uuid.uuid4().hex
-        folder.mkdir(parents=True)
+        task = Task(wanted, cut, engine, from_base, lake.home.staging / uuid.uuid4().hex)
+        task.folder.mkdir(parents=True)
         try:
             started = time.monotonic()
             report(f"cut at {cut}, {cut.total:,} events")
-            repeats, read = _make(lake, log, line, wanted, cut, folder, engine, mode, report)
-            rows = audit(lake, wanted, cut, folder, repeats)
+            repeats, read = engines.make(lake, log, task, report)
+            rows = audit(lake, wanted, cut, task.folder, repeats)
             report("audited; publishing")
             seconds = time.monotonic() - started
-            made = _publish(lake, line, wanted, cut, folder, engine, mode, seconds, changed)
+            made, live = _publish(lake, task, line if same else None, seconds)
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
-    return Batch(made.number, made.base, cut, engine, mode, rows, read, repeats, seconds, changed)
+            shutil.rmtree(task.folder, ignore_errors=True)
+    return Batch(made.number, made.base, cut, engine, task.mode, rows, read, repeats, seconds, live)
 
 
-def _choose_cut(lake: Lake, log: Log) -> tuple[Generation, Position]:
-    """Cut at the log's end, and ask the speed layer to end a commit exactly there."""
+def _choose_cut(lake: Lake, log: Log) -> tuple[Generation | None, Position]:
+    """Cut at the log's end, and ask the speed layer to end a commit exactly there.
+
+    Gives no generation if the live one's seam is broken.
+    """
     with lake.writing("cut") as tx:
-        line = generations.read(lake)
         cut = log.end()
+        try:
+            line = generations.read(lake)
+        except SeamError:
+            return None, cut
         log.check(line.position)
         tx.record("cuts", line.number, lake.clock(), cut.text())
     return line, cut
-
-
-def _make(
-    lake: Lake,
-    log: Log,
-    line: Generation,
-    views: Mapping[str, View],
-    cut: Position,
-    folder: Path,
-    engine: str,
-    mode: str,
-    report: Report,
-) -> tuple[int, int]:
-    """Run the engine; gives the redelivered events below the cut, and the events it read."""
-    if engine == "duckdb" and mode == "full":
-        tell = lambda done, of: report(f"slice {done} of {of}")  # noqa: E731
-        return write_base(lake, log, views, cut, folder, tell), cut.total
-    plan = _plan(lake, log, line, views, cut, folder, mode)
-    result = run_plan(lake, plan) if engine == "duckdb" else _spark(plan, folder, report)
-    return int(result["repeats"]), int(plan["events_read"])
-
-
-def _plan(
-    lake: Lake,
-    log: Log,
-    line: Generation,
-    views: Mapping[str, View],
-    cut: Position,
-    folder: Path,
-    mode: str,
-) -> dict[str, Any]:
-    """What the job reads and writes, as it stands in its plan file."""
-    start = line.cut if mode == "incremental" else Position.zero(len(cut.offsets))
-    ranges = {
-        str(p): [a, b] for p, (a, b) in enumerate(zip(start.offsets, cut.offsets, strict=True))
-    }
-    plan: dict[str, Any] = {
-        "mode": mode,
-        "cut": cut.as_dict(),
-        "views": {name: view.sql for name, view in views.items()},
-        "event_files": log.files_between(start, cut),
-        "ranges": ranges,
-        "output": str(folder),
-        "master": lake.settings.spark_master,
-        "memory": lake.settings.spark_memory,
-        "previous_repeats": 0,
-        "events_read": cut.minus(start),
-        "shuffle_partitions": max(4, min(200, cut.total // 500_000)),
-    }
-    if mode == "incremental":
-        counted = lake.row(f"SELECT coalesce(sum(event_count), 0) FROM {line.base_table('orders')}")
-        plan["previous_repeats"] = line.cut.total - int(counted[0])
-        touched = _write_touched(lake, log, start, cut, folder)
-        plan["touched_files"] = [str(touched)]
-        plan["events_read"] += pq.read_metadata(touched).num_rows
-        plan["previous"] = {
-            name: [
-                row[0]
-                for row in lake.rows(
-                    f"SELECT data_file FROM ducklake_list_files('lake', 'b{line.base}_{name}', "
-                    f"schema => '{line.schema}')"
-                )
-            ]
-            for name in line.tables
-        }
-    return plan
-
-
-def _write_touched(lake: Lake, log: Log, start: Position, cut: Position, folder: Path) -> Path:
-    """The earlier events of the orders that new events touch, found through the order index."""
-    new = read_events(lake, log, start, cut).select(["order_hash"])
-    with OrderIndex.open(lake, log) as index:
-        index.catch_up(start)
-        found = index.events_of(np.unique(new.column("order_hash").to_numpy()))
-    limits = np.array(start.offsets, dtype=np.int64)
-    below = found.column("offset").to_numpy() < limits[found.column("partition").to_numpy()]
-    path = folder / "touched.parquet"
-    pq.write_table(found.filter(below), path, compression="zstd")
-    return path
-
-
-def _spark(plan: dict[str, Any], folder: Path, report: Report) -> dict[str, Any]:
-    """Run the Spark job as a process of its own and wait for its result."""
-    file = folder / "plan.json"
-    file.write_text(json.dumps(plan), encoding="utf-8")
-    tail: deque[str] = deque(maxlen=30)
-    command = [sys.executable, "-m", "jobs.batch", "--plan", str(file)]
-    with subprocess.Popen(  # noqa: S603 - our own module with our own plan
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        cwd=Path(__file__).resolve().parent.parent,
-    ) as job:
-        try:
-            for line in job.stdout or ():
-                if line.startswith("progress: "):
-                    report(line.removeprefix("progress: ").strip())
-                else:
-                    tail.append(line.rstrip())
-        except BaseException:
-            job.kill()
-            raise
-    done = folder / "result.json"
-    if job.returncode != 0 or not done.exists():
-        raise JobError(
-            f"the Spark job ended with exit code {job.returncode}: {_cause(tail)}. The old base "
-            "serves on. Check Java 17 and the memory, or use --engine duckdb"
-        )
-    result: dict[str, Any] = json.loads(done.read_text(encoding="utf-8"))
-    return result
-
-
-def _cause(tail: deque[str]) -> str:
-    """The line of a job's output that says most about why it failed."""
-    telling = [line for line in tail if "Error" in line or "Exception" in line]
-    return (telling or list(tail) or ["it printed nothing"])[-1].strip()[:300]
 
 
 def audit(
@@ -264,38 +146,47 @@ def audit(
 
 
 def _publish(
-    lake: Lake,
-    line: Generation,
-    views: Mapping[str, View],
-    cut: Position,
-    folder: Path,
-    engine: str,
-    mode: str,
-    seconds: float,
-    changed: bool,  # noqa: FBT001 - one of many facts about a batch
-) -> Generation:
+    lake: Lake, task: Task, line: Generation | None, seconds: float
+) -> tuple[Generation, bool]:
+    """Put the base under a generation, or begin a new one with it; says whether it is live."""
     filling = {
-        name: sorted((folder / name).glob("*.parquet")) for name in generations.table_columns(views)
+        name: sorted((task.folder / name).glob("*.parquet"))
+        for name in generations.table_columns(task.views)
     }
-    suspects = conflicts.in_log(lake, line.position, cut)
+    engine = f"{task.engine} {task.mode}"
+    zero = Position.zero(len(task.cut.offsets))
+    suspects = conflicts.in_log(lake, zero if line is None else line.position, task.cut)
     with lake.writing("publish") as tx:
         conflicts.record(tx, suspects)
-        if changed:
+        if line is None:
             number = generations.create(
                 tx,
-                views,
-                origin=f"batch ({engine})",
-                cut=cut,
+                task.views,
+                origin=f"batch ({task.engine})",
+                cut=task.cut,
                 filling=filling,
-                engine=f"{engine} {mode}",
+                engine=engine,
                 seconds=seconds,
             )
-            return generations.read(lake, number)
+            unserved = _unserved(lake)
+            if unserved is not None:
+                generations.switch(tx, number, reason=unserved)
+            return generations.read(lake, number), unserved is not None
         if generations.live_number(lake) != line.number:
             raise SeamError(
                 f"generation {line.number} is no longer live; the base was not published. Run the "
                 "batch again"
             )
-        return generations.publish(
-            tx, line.number, cut=cut, filling=filling, engine=f"{engine} {mode}", seconds=seconds
+        made = generations.publish(
+            tx, line.number, cut=task.cut, filling=filling, engine=engine, seconds=seconds
         )
+    return made, True
+
+
+def _unserved(lake: Lake) -> str | None:
+    """Why a new generation may go live at once: nobody could read a number from the live one."""
+    try:
+        live = generations.read(lake)
+    except SeamError as e:
+        return f"repair: {e}"
+    return "the live generation had not read any event" if live.position.total == 0 else None

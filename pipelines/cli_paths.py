@@ -11,7 +11,7 @@ import click
 from pipelines import console
 from pipelines.cli import open_lake
 from pipelines.cli_log import json_option
-from pipelines.errors import LockError, UsageError
+from pipelines.errors import LockError, SeamError, UsageError
 
 if TYPE_CHECKING:
     from pipelines.lake import Lake
@@ -122,7 +122,7 @@ def batch_command(
         console.emit({"published": False}, "nothing to recompute: no new events", as_json=as_json)
         return
     result = {
-        "published": not done.logic_changed,
+        "published": done.live,
         "generation": done.generation,
         "base": done.base,
         "cut": done.cut.as_dict(),
@@ -138,7 +138,7 @@ def batch_command(
         f"base {done.base} of generation {done.generation} at {done.cut}: {done.cut.total:,} "
         f"events ({done.repeats:,} redelivered), {done.engine} {done.mode}, {done.seconds:.1f} s"
     )
-    if done.logic_changed:
+    if not done.live:
         text += "; the views changed, so it is a new generation: `headrace promote` serves it"
     console.emit(result, text, as_json=as_json)
 
@@ -295,7 +295,7 @@ def generations_command(ctx: click.Context, as_json: bool) -> None:
     with open_lake(ctx, read_only=True) as lake, lake.reading():
         live = generations.live_number(lake)
         numbers = [r[0] for r in lake.rows("SELECT generation FROM sys.generations ORDER BY 1")]
-        lines = [generations.read(lake, n) for n in numbers]
+        lines = [line for n in numbers if (line := _readable(lake, n)) is not None]
     names = ["generation", "live", "made", "origin", "logic", "base", "cut", "position"]
     rows = [
         (
@@ -325,6 +325,16 @@ def generations_command(ctx: click.Context, as_json: bool) -> None:
         for g in lines
     ]
     console.emit({"generations": result}, console.table(names, rows), as_json=as_json)
+
+
+def _readable(lake: Lake, number: int) -> Any:
+    from pipelines import generations
+
+    try:
+        return generations.read(lake, number)
+    except SeamError as e:
+        console.note(f"generation {number} cannot be served: {e}")
+        return None
 
 
 @click.command("maintain")

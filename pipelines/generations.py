@@ -312,10 +312,10 @@ def _seam_sql(line: Generation) -> str:
         SELECT CASE
           WHEN (SELECT arg_max(generation, switch_no) FROM sys.live) <> {line.number}
             THEN error('SeamError: these views belong to generation {line.number}, which is not '
-                       'live; run headrace doctor')
+                       'live; run headrace batch')
           WHEN (SELECT max(base) FROM sys.bases WHERE generation = {line.number}) <> {line.base}
             THEN error('SeamError: these views belong to base {line.base} of generation '
-                       '{line.number}, which was replaced; run headrace doctor')
+                       '{line.number}, which was replaced; run headrace batch')
           WHEN count(*) FILTER (WHERE from_position <> expected) > 0
             THEN error('SeamError: gap or overlap at the seam before commit '
                        || min(commit_no) FILTER (WHERE from_position <> expected)

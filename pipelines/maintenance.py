@@ -35,7 +35,7 @@ def maintain(lake: Lake) -> Maintained:
     dropped = _drop_generations(lake)
     merged = 0
     live = generations.read(lake)
-    tables = [("sys", "events"), ("sys", "appends"), ("sys", "commits")]
+    tables = [("sys", name) for name in ("events", "appends", "commits", "quarantine")]
     tables += [(live.schema, f"d{live.base}_{name}") for name in live.tables]
     for schema, table in tables:
         merged += _merge(lake, schema, table)

@@ -260,11 +260,15 @@ def parse_at(text: str, lake: Lake) -> Position:
     """Read `--at`: a position, or a time whose position is looked up in the log.
 
     Raises:
-        UsageError: it is neither.
+        UsageError: it is neither, or no position of this log.
     """
-    if text.lstrip().startswith("{"):
-        return Position.parse(text)
-    return Log(lake).position_at(parse_time(text))
+    log = Log(lake)
+    if not text.lstrip().startswith("{"):
+        return log.position_at(parse_time(text))
+    position, end = Position.parse(text), log.end()
+    if len(position.offsets) != len(end.offsets) or not end.covers(position):
+        raise UsageError(f"the log has no position {position}: it ends at {end}")
+    return position
 
 
 def parse_time(text: str) -> datetime:

@@ -118,13 +118,8 @@ class Speed:
         return commit
 
     def _target(self, line: Generation, goal: Position) -> Position:
-        """Where the next commit ends: never beyond a cut that a batch is waiting for."""
-        end, cut = goal, line.wanted_cut
-        if cut is not None and not line.position.covers(cut):
-            end = end.lowest(cut)
-        if not end.covers(line.position):
-            end = Position(tuple(map(max, end.offsets, line.position.offsets)))
-        return step_towards(line.position, end, self._commit_events)
+        """Where the next commit ends: at most `commit_events` or so further on."""
+        return step_towards(line.position, _allowed(line, goal), self._commit_events)
 
     def _still(self, line: Generation, target: Position) -> Generation:
         """The generation as it is inside the transaction, if the prepared commit still fits it.
@@ -132,7 +127,7 @@ class Speed:
         This is the fence: a writer that was paused and lost its turn cannot get past it.
         """
         here = generations.read(self._lake, line.number)
-        if here.position != line.position or self._target(here, target) != target:
+        if here.position != line.position or _allowed(here, target) != target:
             raise _MovedError
         return here
 
@@ -203,6 +198,17 @@ class Change:
 
 class _MovedError(Exception):
     """The generation moved, or a batch asked for a cut, while a commit was prepared."""
+
+
+def _allowed(line: Generation, goal: Position) -> Position:
+    """How far a commit may go on the way to `goal`: not beyond a cut that a batch waits for.
+
+    Not how many events it takes: that rounds, so to ask it twice could give two answers.
+    """
+    end, cut = goal, line.wanted_cut
+    if cut is not None and not line.position.covers(cut):
+        end = end.lowest(cut)
+    return Position(tuple(map(max, end.offsets, line.position.offsets)))
 
 
 def delta_sql(view: View) -> str:

@@ -1,5 +1,7 @@
 """Fixtures that several folders share: real homes in temporary directories."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -35,7 +37,7 @@ def make_lake(tmp_path: Path) -> Iterator[MakeLake]:
             views: dict[str, str] | None = None,
             read_only: bool = False,
             **settings: Any,
-        ) -> "Lake":
+        ) -> Lake:
             path = tmp_path / home
             for name, sql in (views or {}).items():
                 (path / "views").mkdir(parents=True, exist_ok=True)
@@ -47,6 +49,6 @@ def make_lake(tmp_path: Path) -> Iterator[MakeLake]:
 
 
 @pytest.fixture
-def lake(make_lake: MakeLake) -> "Lake":
+def lake(make_lake: MakeLake) -> Lake:
     """One lake of two partitions."""
     return make_lake(partitions=2)

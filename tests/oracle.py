@@ -15,8 +15,39 @@ from typing import Any
 Row = dict[str, Any]
 
 ZERO = Decimal(0)
-ORDERS = ["order_id", "customer_id", "currency", "country", "channel", "status", "placed_at", "paid_at", "shipped_at", "delivered_at", "cancelled_at", "gross", "paid", "refunded", "net", "units", "event_count", "first_offset", "last_offset", "partition"]
-LEDGER = ["order_id", "customer_id", "product_id", "country", "kind", "booked_at", "currency", "quantity", "amount"]
+ORDERS = [
+    "order_id",
+    "customer_id",
+    "currency",
+    "country",
+    "channel",
+    "status",
+    "placed_at",
+    "paid_at",
+    "shipped_at",
+    "delivered_at",
+    "cancelled_at",
+    "gross",
+    "paid",
+    "refunded",
+    "net",
+    "units",
+    "event_count",
+    "first_offset",
+    "last_offset",
+    "partition",
+]
+LEDGER = [
+    "order_id",
+    "customer_id",
+    "product_id",
+    "country",
+    "kind",
+    "booked_at",
+    "currency",
+    "quantity",
+    "amount",
+]
 PLACEMENT = {"first_offset", "last_offset", "partition"}
 """Columns of `orders` that say where events lie, not what they mean."""
 
@@ -192,7 +223,7 @@ def booked(
         product: str | None = None,
         quantity: int = 0,
     ) -> None:
-        row = {"kind": kind, "booked_at": at, "currency": currency, "amount": amount}
+        row: Row = {"kind": kind, "booked_at": at, "currency": currency, "amount": amount}
         row |= {"product_id": product, "quantity": quantity}
         row |= {name: order[name] for name in ("order_id", "customer_id", "country")}
         rows.append(row)
@@ -200,9 +231,7 @@ def booked(
     for event in returns:
         for line in event.data["lines"]:
             refund, pieces = money(line["refund"]), line["quantity"]
-            book(
-                "return", event.time, event.data["currency"], -refund, line["product_id"], -pieces
-            )
+            book("return", event.time, event.data["currency"], -refund, line["product_id"], -pieces)
     for event in adjustments:
         book("adjustment", event.time, event.data["currency"], money(event.data["amount"]))
     if placed is None:
@@ -224,10 +253,9 @@ def booked(
         came_back = returned(returns, currency)
         for product, (pieces, amount) in sold(placed).items():
             back_pieces, back_amount = came_back.get(product, (0, ZERO))
-            pieces = max(pieces - back_pieces, 0)
-            amount = max(amount - back_amount, ZERO)
-            if pieces != 0 or amount != 0:
-                book("cancellation", at_cancel, currency, -amount, product, -pieces)
+            gone, taken = max(pieces - back_pieces, 0), max(amount - back_amount, ZERO)
+            if gone != 0 or taken != 0:
+                book("cancellation", at_cancel, currency, -taken, product, -gone)
         if shipping != 0:
             book("cancellation", at_cancel, currency, -shipping)
         if discount != 0:
@@ -370,9 +398,7 @@ def product_sales(ledger: list[Row]) -> Iterable[Row]:
 
 
 def customer_value(ledger: list[Row]) -> Iterable[Row]:
-    for (customer, currency), rows in grouped(
-        ledger, lambda r: (r["customer_id"], r["currency"])
-    ):
+    for (customer, currency), rows in grouped(ledger, lambda r: (r["customer_id"], r["currency"])):
         orders, net = len(of_kind(rows, "placed")), total(rows)
         yield {"customer_id": customer, "currency": currency, "orders": orders, "net": net}
 
@@ -393,9 +419,7 @@ def order_funnel(orders: list[Row]) -> Iterable[Row]:
 
 def shelf(ledger: list[Row]) -> Iterable[Row]:
     """A user's view of the ledger: averages, a ratio, NULL keys, sums of nothing."""
-    for (customer, product), rows in grouped(
-        ledger, lambda r: (r["customer_id"], r["product_id"])
-    ):
+    for (customer, product), rows in grouped(ledger, lambda r: (r["customer_id"], r["product_id"])):
         sales, back = of_kind(rows, "sale"), of_kind(rows, "return")
         refunds = total(back) if back else None
         sale = total(sales) if sales else None

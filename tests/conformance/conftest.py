@@ -1,23 +1,26 @@
 """One Spark session for all cases, and a batch that runs its job in it."""
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from __future__ import annotations
+
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pipelines import batch
-from pipelines.batch import Batch
-from pipelines.lake import Lake
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
     from pyspark.sql import SparkSession
 
-SparkBatch = Callable[..., Batch | None]
+    from pipelines.lake import Lake
+    from pipelines.progress import Report
+    from tests.conformance.paths import SparkBatch
 
 
 @pytest.fixture(scope="session")
-def spark() -> Iterator["SparkSession"]:
+def spark() -> Iterator[SparkSession]:
     """A session as the job makes its own."""
     from jobs.batch import session
 
@@ -27,19 +30,17 @@ def spark() -> Iterator["SparkSession"]:
 
 
 @pytest.fixture
-def spark_batch(spark: "SparkSession", monkeypatch: pytest.MonkeyPatch) -> SparkBatch:
+def spark_batch(spark: SparkSession, monkeypatch: pytest.MonkeyPatch) -> SparkBatch:
     """`batch.run` with Spark, the job in this process: a start of Java costs 10 s, a case 3 s."""
     from jobs.batch import run
 
-    def in_this_process(
-        plan: dict[str, Any], folder: Path, report: batch.Report
-    ) -> dict[str, Any]:
+    def in_this_process(plan: dict[str, Any], folder: Path, report: Report) -> dict[str, Any]:
         spark.catalog.clearCache()
         return run(spark, plan)
 
     monkeypatch.setattr(batch, "_spark", in_this_process)
 
-    def start(lake: Lake, *, incremental: bool = False) -> Batch | None:
+    def start(lake: Lake, *, incremental: bool = False) -> batch.Batch | None:
         return batch.run(lake, engine="spark", incremental=incremental)
 
     return start

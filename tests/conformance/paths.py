@@ -1,17 +1,25 @@
-"""What all paths are held to: what a lake serves is what the oracle says of its log, cell by cell."""
+"""What all paths are held to: a lake serves what the oracle says of its log, cell by cell."""
+
+from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipelines import generations
-from pipelines.lake import Lake
+from pipelines.batch import Batch
 from pipelines.log import Log, between
 from pipelines.position import Position
 from pipelines.speed import Speed
 from tests import oracle
 from tests.oracle import Table
+
+if TYPE_CHECKING:
+    from pipelines.lake import Lake
+
+SparkBatch = Callable[..., Batch | None]
+"""`batch.run` with Spark: of a lake, and `incremental`."""
 
 TABLES = ("orders", "ledger", *oracle.VIEWS)
 BUILT_IN = ("orders", "ledger", *(name for name in oracle.VIEWS if name not in oracle.USER_VIEWS))
@@ -28,7 +36,11 @@ def append(lake: Lake, lines: Sequence[bytes], *, batch: int | None = None) -> P
 
 
 def run_speed(
-    lake: Lake, commit_events: int = 100_000, *, number: int | None = None, commits: int | None = None
+    lake: Lake,
+    commit_events: int = 100_000,
+    *,
+    number: int | None = None,
+    commits: int | None = None,
 ) -> int:
     """Run the speed layer to the log's end, or for some commits; gives how many it made."""
     with Speed.open(lake, commit_events=commit_events) as speed:

@@ -63,9 +63,7 @@ def placed(
         for product, pieces, price in lines or (("mug", 1, "7.50"),)
     ]
     data = {"customer_id": customer, "currency": currency, "lines": listed, **more}
-    return event(
-        "OrderPlaced", order, identity, at, source=source, sequence=sequence, data=data
-    )
+    return event("OrderPlaced", order, identity, at, source=source, sequence=sequence, data=data)
 
 
 def returned(

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import signal
+from dataclasses import dataclass
 from pathlib import Path
 
+from pipelines import generations, lake, quarantine, settings
+from pipelines.log import Log
 from tests.e2e.command import Headrace, Outcome
 from tests.e2e.orders import Truth, events, write
 
@@ -43,10 +46,24 @@ def kill_at(point: str, headrace: Headrace, *arguments: object, **settings: obje
     return outcome
 
 
-def positions(headrace: Headrace) -> tuple[int, int, int]:
-    """Events in the log, entries in quarantine, events in the views."""
-    found = headrace.json("status")
-    return found["events"], found["quarantined"], sum(found["position"].values())
+@dataclass(frozen=True)
+class Counts:
+    """What a home holds: events in the log and in the views, quarantine, live generation, base."""
+
+    events: int
+    served: int
+    quarantined: int
+    generation: int
+    base: int
+
+
+def counts(headrace: Headrace) -> Counts:
+    """Look what a home holds."""
+    with lake.open_lake(settings.load(headrace.home, environ={}, threads=1), read_only=True) as at:
+        line = generations.read(at)
+        return Counts(
+            Log(at).end().total, line.position.total, quarantine.count(at), line.number, line.base
+        )
 
 
 class Story:

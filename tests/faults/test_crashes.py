@@ -6,15 +6,18 @@ stays right in between, and running the command again finishes the work.
 
 from __future__ import annotations
 
+import random
+import signal
+import time
 from pathlib import Path
 
 import pytest
 
 from pipelines import crash
-from tests.e2e.command import Headrace
+from tests.e2e.command import Headrace, stopped_at_end
 from tests.e2e.orders import FIRST_DAY, Truth, write
 from tests.faults import crashing
-from tests.faults.crashing import Story, kill_at, positions
+from tests.faults.crashing import Story, counts, kill_at
 
 POISON = [b"not json", b'{"specversion": "1.0"}', b"\xff\xfe\x00"]
 
@@ -35,11 +38,11 @@ def test_an_append_that_is_killed_is_in_the_log_whole_or_not_at_all(story: Story
     path, lines = story.more()
     write(path, [*lines[:20], *POISON, *lines[20:]])
     for point in crashing.APPEND:
-        events, quarantined, _ = positions(headrace)
+        before = counts(headrace)
         kill_at(point, headrace, "append", path)
-        done = point == "append.done"
-        expected = (events + done * len(lines), quarantined + done * len(POISON))
-        assert positions(headrace)[:2] == expected, point
+        done, after = point == "append.done", counts(headrace)
+        assert after.events == before.events + done * len(lines), point
+        assert after.quarantined == before.quarantined + done * len(POISON), point
         story.acknowledged += lines * done
     told = headrace.json("append", path)
     assert (told["accepted"], told["quarantined"]) == (len(lines), len(POISON))
@@ -52,7 +55,7 @@ def test_a_long_append_that_is_killed_keeps_the_batches_that_were_durable(story:
     path, lines = story.more(40)
     before = len(story.acknowledged)
     kill_at("append.synced:3", story.headrace, "append", path, append_events=30)
-    assert positions(story.headrace)[0] == before + 60
+    assert counts(story.headrace).events == before + 60
     story.acknowledged += lines[:60]
     assert story.headrace.json("append", path)["accepted"] == len(lines)
     story.acknowledged += lines
@@ -65,10 +68,10 @@ def test_a_speed_layer_that_is_killed_serves_the_last_commit_and_goes_on_from_th
 ) -> None:
     headrace = story.headrace
     for point in crashing.COMMIT:
-        old, (_, _, position) = story.truth(), positions(headrace)
+        old, position = story.truth(), len(story.acknowledged)
         story.append()
         kill_at(point, headrace, "speed", "--once", commit_events=30)
-        _, _, reached = positions(headrace)
+        reached = counts(headrace).served
         if point in {"commit.done", "commit.ready:2"}:
             assert position < reached < len(story.acknowledged), point
             assert not old.holds(headrace), point
@@ -76,7 +79,6 @@ def test_a_speed_layer_that_is_killed_serves_the_last_commit_and_goes_on_from_th
             assert reached == position, point
             old.check(headrace)
         story.catch_up()
-        assert positions(headrace)[2] == len(story.acknowledged), point
         story.truth().check(headrace)
     story.check()
 
@@ -84,11 +86,11 @@ def test_a_speed_layer_that_is_killed_serves_the_last_commit_and_goes_on_from_th
 def test_a_batch_that_is_killed_leaves_the_old_base_or_the_new_one(story: Story) -> None:
     headrace = story.headrace
     for point in crashing.BATCH:
-        old, base = story.truth(), headrace.json("status")["base"]
+        old, base = story.truth(), counts(headrace).base
         story.append(5)
         kill_at(point, headrace, "batch", "--engine", "duckdb")
         done = point == "publish.done"
-        assert headrace.json("status")["base"] == base + done, point
+        assert counts(headrace).base == base + done, point
         (story.truth() if done else old).check(headrace)
         story.catch_up()
         story.truth().check(headrace)
@@ -103,7 +105,7 @@ def test_a_replay_that_is_killed_changes_nothing_that_is_served(story: Story) ->
     for point in crashing.REPLAY:
         kill_at(point, headrace, "replay", "--from", "2026-03-20", replay_events=40)
         story.truth().check(headrace)
-        assert headrace.json("status")["generation"] == 1, point
+        assert counts(headrace).generation == 1, point
     story.append()
     story.catch_up()
     done = headrace.json("replay", "--from", FIRST_DAY.isoformat(), "--promote")
@@ -117,8 +119,10 @@ def test_a_switch_that_is_killed_serves_one_generation_whole(story: Story) -> No
     for command, live, other in (("promote", 1, made), ("rollback", made, 1)):
         for point in crashing.SWITCH:
             kill_at(point, headrace, command)
-            found = headrace.json("status")["generation"]
-            assert found == (other if point == "switch.done" else live), (command, point)
+            assert counts(headrace).generation == (other if point == "switch.done" else live), (
+                command,
+                point,
+            )
             story.truth().check(headrace)
     story.append()
     story.catch_up()
@@ -135,10 +139,12 @@ def test_a_retry_that_is_killed_takes_each_entry_in_once(story: Story) -> None:
     told = headrace.json("append", path, max_event_bytes=1024)
     assert (told["accepted"], told["quarantined"]) == (0, len(long) + len(POISON))
     for point in crashing.RETRY:
-        events, quarantined, _ = positions(headrace)
+        before = counts(headrace)
         kill_at(point, headrace, "quarantine", "retry")
         moved = len(long) * (point == "quarantine.done")
-        assert positions(headrace)[:2] == (events + moved, quarantined - moved), point
+        after = counts(headrace)
+        assert after.events == before.events + moved, point
+        assert after.quarantined == before.quarantined - moved, point
     again = headrace.json("quarantine", "retry")
     assert again == {"accepted": 0, "still_quarantined": len(POISON)}
     story.acknowledged += long
@@ -217,3 +223,33 @@ def test_an_order_counts_once_after_its_append_was_killed_and_sent_again_and_aga
     assert story.headrace.json("status")["repeats"] == len(story.acknowledged) + 3 * len(
         lines
     ) - len(set(story.acknowledged) | set(lines))
+
+
+@pytest.mark.slow
+def test_a_speed_layer_killed_at_random_times_while_events_come_in_counts_each_once(
+    tmp_path: Path,
+) -> None:
+    seed = 20_260_301
+    print(f"seed {seed}")
+    chance = random.Random(seed)
+    story = Story(Headrace(tmp_path / "home"), tmp_path)
+    story.append(1)
+    kills = commits = 0
+    while kills < 10:
+        follow = story.headrace.start("speed", "--follow", commit_events=20, poll=0.02)
+        with stopped_at_end(follow):
+            assert follow.stderr is not None
+            story.append(3)  # so that there is something to commit, whenever it starts
+            first = follow.stderr.readline()
+            assert first.startswith("commit "), first
+            enough = time.monotonic() + chance.uniform(0, 0.6)
+            while time.monotonic() < enough:
+                story.append(3)
+            follow.kill()
+            commits += 1 + follow.stderr.read().count("commit ")
+        assert follow.returncode == -signal.SIGKILL
+        kills += 1
+    assert counts(story.headrace).events == len(story.acknowledged)
+    assert commits > kills
+    story.catch_up()
+    story.check()

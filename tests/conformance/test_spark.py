@@ -1,0 +1,74 @@
+"""The batch jobs in Spark give what the oracle gives, in every cell."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pipelines import batch, generations
+from tests import oracle
+from tests.conformance.paths import append, assert_exact, conflicts, logged, run_speed
+from tests.conformance.streams import combined
+
+if TYPE_CHECKING:
+    from pipelines.lake import Lake
+    from tests.conformance.paths import SparkBatch
+    from tests.conftest import MakeLake
+
+pytestmark = [pytest.mark.spark, pytest.mark.xdist_group("spark"), pytest.mark.slow]
+
+
+@pytest.fixture
+def shop_lake(make_lake: MakeLake) -> Lake:
+    return make_lake(partitions=3, views=oracle.USER_VIEWS, spark_memory="1g")
+
+
+def test_full_and_incremental_batches_in_spark(shop_lake: Lake, spark_batch: SparkBatch) -> None:
+    lines = combined(21, shops=8)
+    half = len(lines) // 2
+    for part, incremental, mode in (
+        (lines[:half], False, "full"),
+        (lines[half:] + lines[: half // 4], True, "incremental"),
+    ):
+        append(shop_lake, part)
+        done = spark_batch(shop_lake, incremental=incremental)
+        assert done is not None
+        assert (done.engine, done.mode) == ("spark", mode)
+        assert done.repeats == oracle.repeats(logged(shop_lake, done.cut))
+        assert_exact(shop_lake)
+
+
+def test_spark_goes_on_from_duckdb_and_the_speed_layer_and_they_from_it(
+    shop_lake: Lake, spark_batch: SparkBatch
+) -> None:
+    lines = combined(22)
+    third = len(lines) // 3
+    append(shop_lake, lines[:third])
+    batch.run(shop_lake, engine="duckdb")
+    append(shop_lake, lines[third : 2 * third])
+    run_speed(shop_lake, 50)
+    done = spark_batch(shop_lake, incremental=True)
+    assert done is not None
+    assert (done.engine, done.mode) == ("spark", "incremental")
+    assert_exact(shop_lake)
+    append(shop_lake, lines[2 * third :])
+    run_speed(shop_lake, 50)
+    line = generations.read(shop_lake)
+    assert (line.cut.total, line.position.total) == (2 * third, len(lines))
+    assert_exact(shop_lake)
+    batch.run(shop_lake, engine="duckdb", incremental=True)
+    assert_exact(shop_lake)
+
+
+def test_the_job_as_a_process_of_its_own(shop_lake: Lake) -> None:
+    lines = combined(24, shops=1)
+    append(shop_lake, lines)
+    heard: list[str] = []
+    done = batch.run(shop_lake, engine="spark", report=heard.append)
+    assert done is not None
+    assert (done.engine, done.events_read) == ("spark", len(lines))
+    assert "spark started" in heard
+    assert not any(shop_lake.home.staging.iterdir())
+    assert sum(conflicts(shop_lake).values()) > 0
+    assert_exact(shop_lake)
