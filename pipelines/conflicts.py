@@ -32,16 +32,17 @@ class Suspect(NamedTuple):
     first: int
 
 
-def in_fold(con: duckdb.DuckDBPyConnection, new: str, prefix: str) -> list[Suspect]:
+def in_fold(con: duckdb.DuckDBPyConnection, new: str, known: str, prefix: str) -> list[Suspect]:
     """Suspects among new events, after they were folded with all of their orders' events.
 
     Args:
-        con: where the fold left `{prefix}events` and `{prefix}repeats`.
+        con: where the fold left `{prefix}repeats`.
         new: the relation of new events.
+        known: a SELECT of all events of their orders, the new ones among them.
         prefix: of the fold.
     """
     again = f'{new} AS e SEMI JOIN {prefix}repeats AS r ON e."partition" = r."partition"'
-    return _suspects(con, f'{again} AND e."offset" = r."offset"', f"{prefix}events")
+    return _suspects(con, f'{again} AND e."offset" = r."offset"', f"({known})")
 
 
 def in_log(lake: Lake, start: Position, end: Position) -> list[Suspect]:

@@ -313,7 +313,8 @@ def _seam_sql(line: Generation) -> str:
           WHEN (SELECT arg_max(generation, switch_no) FROM sys.live) <> {line.number}
             THEN error('SeamError: these views belong to generation {line.number}, which is not '
                        'live; run headrace batch')
-          WHEN (SELECT max(base) FROM sys.bases WHERE generation = {line.number}) <> {line.base}
+          WHEN (SELECT (max(base), arg_max(cut, base)) FROM sys.bases
+                WHERE generation = {line.number}) <> ({line.base}, '{cut}')
             THEN error('SeamError: these views belong to base {line.base} of generation '
                        '{line.number}, which was replaced; run headrace batch')
           WHEN count(*) FILTER (WHERE from_position <> expected) > 0

@@ -118,13 +118,17 @@ class Log:
         )
         return Position(tuple(found.get(p, o) for p, o in enumerate(self.end().offsets)))
 
-    def check(self, position: Position) -> None:
+    def check(self, position: Position, end: Position | None = None) -> None:
         """Refuse a position that this log does not reach: it was truncated or replaced.
+
+        Args:
+            position: what was read so far.
+            end: the log's end, if the caller has just asked for it.
 
         Raises:
             LogError: the log ends before the position.
         """
-        end = self.end()
+        end = end or self.end()
         if len(end.offsets) != len(position.offsets) or not end.covers(position):
             raise LogError(
                 f"the log of {self.lake.home.path} ends at {end}, before the position {position} "

@@ -25,7 +25,6 @@ from pipelines.log import Log
 from pipelines.order_index import OrderIndex, read_events
 from pipelines.position import Position, step_towards
 from pipelines.progress import Progress, silent
-from pipelines.views import View
 
 
 @dataclass(frozen=True)
@@ -75,8 +74,9 @@ class Speed:
         with self._lake.reading():
             chosen = generations.live_number(self._lake) if number is None else number
             line = self._known.get(chosen) or generations.read(self._lake, chosen)
-            goal = until or self._log.end()
-            self._log.check(line.position)
+            end = self._log.end()
+            self._log.check(line.position, end)
+        goal = until or end
         self._known[chosen] = line
         start, missing = line.position, max(goal.total - line.position.total, 0)
         done: list[Commit] = []
@@ -137,26 +137,24 @@ class Speed:
         before = self._index.events_of(np.unique(new.column("order_hash").to_numpy()))
         con.register("events_new", new)
         con.register("events_before", before)
-        con.execute(
-            "CREATE OR REPLACE TEMP TABLE touched AS SELECT DISTINCT order_id FROM events_new"
-        )
-        known = (
-            "SELECT b.* FROM events_before AS b SEMI JOIN touched AS t "
-            f"ON b.order_id = t.order_id WHERE {_below(line.position)}"
-        )
+        con.execute(f"""
+            CREATE OR REPLACE TEMP TABLE known AS SELECT b.* FROM events_before AS b
+            SEMI JOIN events_new AS n ON b.order_id = n.order_id WHERE {_below(line.position)}""")
         try:
-            fold(con, known, "old_")
-            fold(con, f"{known} UNION ALL BY NAME SELECT * FROM events_new", "new_")
+            fold(con, TWO_SIDES, "both_")
             rows = {}
             for name in ("orders", "ledger"):
                 columns = ", ".join(f'"{c}"' for c in line.tables[name])
-                rows[name] = con.execute(f"SELECT {columns} FROM new_{name}").to_arrow_table()
+                query = f"SELECT {columns} FROM {_weighted(name)} WHERE _weight > 0"
+                rows[name] = con.execute(query).to_arrow_table()
             for name, view in line.views.items():
-                rows[name] = con.execute(delta_sql(view)).to_arrow_table()
-            repeats = con.execute(
-                "SELECT (SELECT count(*) FROM new_repeats) - (SELECT count(*) FROM old_repeats)"
-            ).fetchall()[0][0]
-            suspects = conflicts.in_fold(con, "events_new", "new_") if repeats else []
+                partial = view.partial_sql(_weighted(view.source), weight="_weight")
+                rows[name] = con.execute(partial).to_arrow_table()
+            (repeats,) = con.execute(
+                'SELECT count(*) FILTER (WHERE "partition" >= 0) '
+                '- count(*) FILTER (WHERE "partition" < 0) FROM both_repeats'
+            ).fetchall()[0]
+            suspects = conflicts.in_fold(con, "events_new", AFTER, "both_") if repeats else []
         finally:
             con.unregister("events_new")
             con.unregister("events_before")
@@ -211,14 +209,28 @@ def _allowed(line: Generation, goal: Position) -> Position:
     return Position(tuple(map(max, end.offsets, line.position.offsets)))
 
 
-def delta_sql(view: View) -> str:
-    """The change of a view's partial rows from `old_…` to `new_…`, without rows that are zero."""
-    weighted = (
-        f"(SELECT *, 1 AS _weight FROM new_{view.source} "
-        f"UNION ALL SELECT *, -1 AS _weight FROM old_{view.source})"
+AFTER = "SELECT * FROM known UNION ALL BY NAME SELECT * FROM events_new"
+"""The touched orders' events with the new ones."""
+
+TWO_SIDES = f"""
+    SELECT * REPLACE ('-' || order_id AS order_id, -1 - "partition" AS "partition") FROM known
+    UNION ALL BY NAME
+    SELECT * REPLACE ('+' || order_id AS order_id) FROM ({AFTER})"""
+"""Both states of each touched order in one relation, as two orders, so that one fold does both.
+
+The fold looks at ids only to tell orders apart. The places of the old side are mirrored below
+zero: an event that counts on one side may be surplus on the other.
+"""
+
+
+def _weighted(name: str) -> str:
+    """The folded rows of both sides as they are served, with weight +1 (new) and -1 (old)."""
+    places = ', greatest("partition", -1 - "partition") AS "partition"' if name == "orders" else ""
+    return (
+        f"(SELECT * REPLACE (substr(order_id, 2) AS order_id{places}), "
+        "CASE WHEN starts_with(order_id, '+') THEN 1 ELSE -1 END AS _weight "
+        f"FROM both_{name})"
     )
-    changed = " OR ".join(f'"{c.name}" <> 0' for c in view.partials)
-    return f"SELECT * FROM ({view.partial_sql(weighted, weight='_weight')}) WHERE {changed}"
 
 
 def _below(position: Position) -> str:

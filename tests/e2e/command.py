@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from unittest import mock
 
 from pipelines import cli
@@ -68,7 +68,7 @@ class Headrace:
             contextlib.redirect_stderr(err),
         ):
             code = cli.run(self._arguments(arguments))
-        return Outcome(code, *(s.buffer.getvalue().decode() for s in (out, err)))  # type: ignore[attr-defined]
+        return Outcome(code, _text(out), _text(err))
 
     def json(self, *arguments: object, **settings: object) -> Any:
         """Call it in this process with `--json`; it must go well. Gives what it printed."""
@@ -114,6 +114,11 @@ def environment(settings: Mapping[str, object]) -> dict[str, str]:
     kept = {k: v for k, v in os.environ.items() if not k.startswith("HEADRACE_")}
     chosen = {"threads": 1, **settings}
     return {**kept, **{f"HEADRACE_{k.upper()}": str(v) for k, v in chosen.items()}}
+
+
+def _text(stream: io.TextIOWrapper) -> str:
+    written = cast("io.BytesIO", stream.buffer).getvalue()
+    return written.decode(errors="surrogateescape")  # poison holds bytes that are no text
 
 
 def money(rows: Sequence[Sequence[Any]]) -> dict[tuple[Any, ...], Decimal]:

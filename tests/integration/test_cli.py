@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import subprocess
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,23 @@ from typing import Any
 import pytest
 
 from pipelines.cli import _COMMANDS
-from tests.e2e.command import Headrace
+from tests.e2e.command import SCRIPT, Headrace
 from tests.e2e.orders import FIRST_DAY, Truth, events, write
 
 EARLY, LATE = events(40, seed=21), events(20, seed=22)
 POISON = [b"not json", b'{"specversion": "1.0", "type": "OrderLost"}']
+MAPPING = """
+[columns]
+order_id = "no"
+time = "when"
+product_id = "item"
+quantity = "count"
+unit_price = "price"
+customer_id = "who"
+
+[constants]
+currency = "EUR"
+"""
 SUBCOMMANDS = {
     "import": ["uci-online-retail", "csv"],
     "log": ["tail", "show"],
@@ -261,15 +274,16 @@ def test_a_redelivery_with_other_content_changes_nothing_and_is_listed(
 
 def test_csv_files_come_in_through_a_mapping(tmp_path: Path) -> None:
     orders = tmp_path / "orders.csv"
-    orders.write_text("no,when,who,item,count,price\nA1,2026-03-01,c1,mug,2,7.50\nA2,2026-03-02,c2,cup,1,3.25\nA3,never,c3,cup,1,1.00\n")
+    rows = ["A1,2026-03-01,c1,mug,2,7.50", "A2,2026-03-02,c2,cup,1,3.25", "A3,never,c3,cup,1,1"]
+    orders.write_text("\n".join(["no,when,who,item,count,price", *rows]))
     mapping = tmp_path / "mapping.toml"
     mapping.write_text(MAPPING)
     headrace = Headrace(tmp_path / "home")
     told = headrace.json("import", "csv", "--mapping", mapping, orders)
     assert told["quarantined"] == 1
     headrace.json("speed", "--once")
-    rows = headrace.rows("SELECT day, orders, net FROM revenue_by_day ORDER BY day")
-    assert rows == [["2026-03-01", 1, "15.0000"], ["2026-03-02", 1, "3.2500"]]
+    by_day = headrace.rows("SELECT day, orders, net FROM revenue_by_day ORDER BY day")
+    assert by_day == [["2026-03-01", 1, "15.0000"], ["2026-03-02", 1, "3.2500"]]
     (entry,) = headrace.json("quarantine", "ls")["entries"]
     assert entry["origin"] == f"{orders}:4"
 
@@ -287,10 +301,11 @@ def test_the_same_seed_generates_the_same_bytes(tmp_path: Path) -> None:
 
 def test_generated_events_go_in_and_are_proved_equal(tmp_path: Path) -> None:
     headrace = Headrace(tmp_path / "home")
-    faults = ("--duplicates", 0.1, "--disorder", 0.1, "--late", 0.1, "--poison", 0.05)
+    faults = "--duplicates 0.1 --disorder 0.1 --late 0.1 --poison 0.05".split()
     file = tmp_path / "events.ndjson"
-    made = headrace.process("generate", "--orders", 60, "--seed", 3, *faults)
-    file.write_bytes(made.out.encode())
+    with file.open("wb") as out:
+        command = [SCRIPT, "generate", "--orders", "60", "--seed", "3", *faults]
+        subprocess.run(command, stdout=out, check=True)
     told = headrace.json("append", file)
     lines = [line for line in file.read_bytes().split(b"\n") if line.strip()]
     assert told["accepted"] + told["quarantined"] == len(lines)

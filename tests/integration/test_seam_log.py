@@ -104,7 +104,7 @@ def test_the_same_event_written_otherwise_is_no_conflict(make_lake: MakeLake) ->
 def test_a_conflict_among_many_repeats_is_found_by_batch_and_by_speed_alike(
     make_lake: MakeLake,
 ) -> None:
-    lines = Shop(Random(50), orders=3).events(120)
+    lines = Shop(Random(50), orders=3).events(80)
     found = []
     for name, work in (("a", speed), ("b", full)):
         lake = make_lake(name, partitions=2)

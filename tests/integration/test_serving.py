@@ -1,0 +1,162 @@
+"""Readers beside writers: whole answers, always forward, never waiting, never stale."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from datetime import timedelta
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from pipelines import batch, lake, replay, serving, settings
+from pipelines.errors import HomeError, QueryError, SeamError
+from pipelines.lake import Lake
+from pipelines.log import Log
+from pipelines.speed import Speed
+from tests.e2e import traffic
+from tests.e2e.command import Headrace, lock_holder, stopped_at_end
+from tests.e2e.orders import Truth, events
+
+COUNT = "SELECT count(*), sum(event_count) FROM orders"
+PAST = events(30, seed=31)
+
+
+def opened(home: Path) -> Lake:
+    return lake.open_lake(settings.load(home, environ={}, threads=1))
+
+
+def append(at: Lake, lines: list[bytes]) -> None:
+    Log(at).append(lines, ["test"] * len(lines))
+
+
+def commit(at: Lake) -> None:
+    with Speed.open(at, commit_events=60) as speed:
+        speed.run()
+
+
+@pytest.fixture(scope="module")
+def past(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with a base and deltas on it."""
+    home = tmp_path_factory.mktemp("past") / "home"
+    with opened(home) as at:
+        append(at, PAST[:40])
+        batch.run(at, engine="duckdb")
+        append(at, PAST[40:])
+        commit(at)
+    return home
+
+
+@pytest.fixture
+def home(past: Path, tmp_path: Path) -> Path:
+    """A copy of that home."""
+    return shutil.copytree(past, tmp_path / "home")
+
+
+@pytest.mark.slow
+def test_readers_in_other_processes_see_each_commit_and_publish_whole(home: Path) -> None:
+    seconds = 6.0
+    with (
+        stopped_at_end(traffic.start("write", home, seconds + 2)) as writer,
+        stopped_at_end(traffic.start("read", home, seconds)) as first,
+        stopped_at_end(traffic.start("read", home, seconds)) as second,
+    ):
+        readers = [json.loads(r.communicate(timeout=120)[0]) for r in (first, second)]
+        wrote = json.loads(writer.communicate(timeout=120)[0])
+    assert wrote["commits"] >= 3, wrote
+    assert wrote["bases"] >= 2, wrote
+    for found in readers:
+        assert (found["torn"], found["backwards"]) == (0, 0), found
+        assert found["answers"] >= 10, found
+        assert found["positions"] >= 2, found
+        assert found["cuts"] >= 2, found
+    assert Headrace(home).json("verify")["equal"] is True
+
+
+def test_a_reader_does_not_wait_for_a_writer_that_holds_the_commit_lock(home: Path) -> None:
+    with serving.connect(home, threads=1) as served, lock_holder(home, "commit"):
+        started = time.monotonic()
+        before = served.query(COUNT)
+        fresh = serving.connect(home, threads=1)
+        with fresh:
+            assert fresh.query(COUNT).rows == before.rows
+        waited = time.monotonic() - started
+    assert waited < 15  # the lock is held until after the readers are done; waiting takes 30 s
+
+
+def test_a_reader_does_not_wait_for_a_transaction_that_is_open(home: Path) -> None:
+    with serving.connect(home, threads=1) as served, opened(home) as at:
+        before = served.query(COUNT)
+        with at.writing("commit") as tx:
+            tx.execute("DELETE FROM g1.d2_orders")
+            assert served.query(f"{COUNT} ").rows == before.rows
+            tx.execute("INSERT INTO g1.d2_orders BY NAME FROM g1.d2_orders")
+        assert served.query(COUNT).position == before.position
+
+
+def test_a_cached_answer_is_never_stale(home: Path) -> None:
+    with serving.connect(home, threads=1) as served, opened(home) as at:
+        before = served.query(COUNT)
+        assert served.query(COUNT) is before
+        more = events(4, seed=32)
+        append(at, more)
+        assert served.query(COUNT).rows == before.rows  # in the log, not yet in the views
+        commit(at)
+        after = served.query(COUNT)
+        truth = Truth.of([*PAST, *more])
+        assert after.rows == ((len(truth.by_order), truth.distinct),)
+        assert after.position.total == truth.events
+        batch.run(at, engine="duckdb")
+        published = served.query(COUNT)
+        assert (published.rows, published.cut) == (after.rows, after.position)
+
+
+def test_an_answer_says_which_generation_gave_it(home: Path) -> None:
+    with serving.connect(home, threads=1) as served, opened(home) as at:
+        before = served.query(COUNT)
+        made = replay.replay(at, None)
+        assert served.query(COUNT).generation == 1
+        replay.promote(at, made.generation)
+        promoted = served.query(COUNT)
+        assert (promoted.generation, promoted.rows) == (made.generation, before.rows)
+        replay.rollback(at)
+        assert served.query(COUNT).generation == 1
+
+
+@pytest.mark.parametrize(
+    ("wrong", "word"),
+    [
+        ('{"0": 0, "1": 0, "2": 0, "3": 0}', "overlap"),
+        ('{"0": 90, "1": 90, "2": 90, "3": 90}', "gap"),
+    ],
+    ids=["overlap", "gap"],
+)
+def test_a_seam_that_does_not_hold_gives_no_answer(home: Path, wrong: str, word: str) -> None:
+    with opened(home) as at:
+        with at.writing("test") as tx:
+            last = "(SELECT max(commit_no) FROM sys.commits)"
+            tx.execute(f"UPDATE sys.commits SET from_position = '{wrong}' WHERE commit_no = {last}")
+        for name in ("revenue_by_day", "orders"):  # whoever reads the lake with a client of theirs
+            with pytest.raises(duckdb.Error, match="SeamError"):
+                at.rows(f"SELECT count(*) FROM {name}")
+    with serving.connect(home, threads=1) as served, pytest.raises(SeamError, match=word):
+        served.query(COUNT)
+    headrace = Headrace(home)
+    headrace.run("query", COUNT).refused(1, f"{word} at the seam")
+    headrace.run("speed", "--once").refused(1, f"{word} at the seam")
+
+
+def test_a_query_that_takes_too_long_is_interrupted_and_the_next_one_answered(home: Path) -> None:
+    endless = "SELECT count(*) FROM range(100_000_000) AS a, range(100_000_000) AS b"
+    with serving.connect(home, threads=1) as served:
+        with pytest.raises(QueryError, match="longer than"):
+            served.query(endless, timeout=timedelta(seconds=0.3))
+        assert served.query(COUNT).rows[0][0] > 0
+
+
+def test_a_home_that_is_not_there_is_not_made_by_reading(tmp_path: Path) -> None:
+    with pytest.raises(HomeError, match="there is no home"):
+        serving.connect(tmp_path / "none")
+    assert not (tmp_path / "none").exists()
