@@ -153,7 +153,12 @@ def run(arguments: list[str]) -> int:  # noqa: PLR0911 - one return an outcome
     except Exception as e:
         if os.environ.get("HEADRACE_DEBUG"):
             raise
+        from pipelines.lake import disk_refused
+
         first = (str(e).splitlines() or [""])[0]
+        if disk_refused(e):
+            _say(f"{first}; what was acknowledged is safe. Free space or repair the disk")
+            return 1
         _say(f"{type(e).__name__}: {first}. Set HEADRACE_DEBUG=1 to see where it happened")
         return 1
     return outcome if isinstance(outcome, int) else 0

@@ -94,13 +94,13 @@ def tell(settings: Settings, *, orders: int, seed: int, engine: str) -> None:
         _say(console.table(answer.columns, answer.rows))
         _say(f"cut {answer.cut}, position {answer.position}, logic {answer.logic}")
 
-        middle = lake.row("SELECT quantile_disc(time, 0.5) FROM sys.events")[0].date()
+        later = lake.row("SELECT quantile_disc(time, 0.8) FROM sys.events")[0].date()
         _step(
             "Kappa: replay from a timestamp into a new generation, compare, promote",
-            f"replay --from {middle} && headrace promote",
+            f"replay --from {later} && headrace promote",
         )
         with console.bar("replay") as progress:
-            again = replay.replay(lake, serving.parse_time(str(middle)), progress=progress)
+            again = replay.replay(lake, serving.parse_time(str(later)), progress=progress)
         _say(
             f"generation {again.generation}: read {again.events:,} events from the base at "
             f"{again.started_at},\ncompared {again.diff.comparison.cells:,} cells with the live "

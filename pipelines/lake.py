@@ -167,7 +167,7 @@ class Lake:
             except BaseException as e:
                 with contextlib.suppress(duckdb.Error):
                     self.con.execute("ROLLBACK")
-                if isinstance(e, duckdb.IOException | duckdb.TransactionException | OSError):
+                if isinstance(e, duckdb.TransactionException) or disk_refused(e):
                     raise StorageError(
                         f"the lake in {self.home.path} refused a write: {_first_line(e)}; nothing "
                         "of it was recorded. Free space or repair the disk, then try again"
@@ -352,6 +352,14 @@ def literal(value: object) -> str:
     if isinstance(value, datetime):
         return f"TIMESTAMP '{value.isoformat(sep=' ')}'"
     return "'" + str(value).replace("'", "''") + "'"
+
+
+def disk_refused(e: BaseException) -> bool:
+    """Whether an error says that the disk is full or broken; SQLite's own come as any class."""
+    if isinstance(e, duckdb.IOException | OSError):
+        return True
+    texts = ("disk I/O error", "disk is full", "No space left", "File too large")
+    return isinstance(e, duckdb.Error) and any(text in str(e) for text in texts)
 
 
 def _names(folder: Path) -> set[str]:

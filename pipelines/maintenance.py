@@ -96,6 +96,9 @@ def _clean_up(lake: Lake) -> int:
     with lake.home.lock("commit", lake.settings.lock_wait.total_seconds()):
         lake.con.execute(f"CALL ducklake_expire_snapshots('lake', older_than => {limit})")
         found = lake.rows(f"CALL ducklake_cleanup_old_files('lake', older_than => {limit})")
+        # Left by a writer that died between writing and committing. Whoever writes holds the
+        # lock that is held here, so no file that is still to be committed is among them.
+        found += lake.rows(f"CALL ducklake_delete_orphaned_files('lake', older_than => {limit})")
     with contextlib.suppress(OSError, duckdb.Error):
         for leftover in lake.home.staging.iterdir():
             shutil.rmtree(leftover, ignore_errors=True)

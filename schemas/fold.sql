@@ -29,7 +29,7 @@ SELECT "partition", "offset"
 FROM (
   SELECT p."partition", p."offset", row_number() OVER (
     PARTITION BY p.order_id
-    ORDER BY p.time, coalesce(p.sequence, 9223372036854775807), p.source, p.id
+    ORDER BY p.time, p.sequence IS NULL, p.sequence, p.source, p.id
   ) AS nth
   FROM placements AS p
   JOIN (

@@ -18,7 +18,7 @@ REFUNDS: tuple[str, ...] = ("0", "0.3333", "7.50", "15.00", "2", "2469135.78")
 CURRENCIES = ("EUR", "EUR", "EUR", "EUR", "USD")
 COUNTRIES = (None, "DE", "DE", "FR", "Île")
 CUSTOMERS = (None, "c1", "c2", "c3")
-CHANNELS = (None, "web", "app")
+CHANNELS = (None, "", "web", "app")
 TIMES = ("00:00:00Z", "23:59:59.999999Z", "09:30:00.5Z", "12:00:00Z", "00:30:00+01:00")
 
 
@@ -243,6 +243,10 @@ SITUATIONS: dict[str, list[bytes]] = {
         placed("placements by sequence", ("tea", 1, "2"), identity="b", sequence=7),
         placed("placements by sequence", ("tea", 1, "3"), identity="c", sequence="6"),
     ],
+    "last sequence of all": [
+        placed("last sequence of all", ("tea", 1, "1"), identity="a"),
+        placed("last sequence of all", ("tea", 1, "2"), identity="b", sequence=2**63 - 1),
+    ],
     "placements by source": [
         placed("placements by source", ("tea", 1, "2"), identity="a", source="shop/us"),
         placed("placements by source", ("tea", 1, "3"), identity="b", source="shop/eu"),
@@ -283,6 +287,16 @@ SITUATIONS: dict[str, list[bytes]] = {
         placed("goods back, money kept", ("mug", 3, "7.50")),
         returned("goods back, money kept", ("mug", 3, "0")),
         cancelled("goods back, money kept"),
+    ],
+    "too many back, money kept": [
+        placed("too many back, money kept", ("mug", 3, "7.50")),
+        returned("too many back, money kept", ("mug", 5, "1.00")),
+        cancelled("too many back, money kept"),
+    ],
+    "too much money back, goods kept": [
+        placed("too much money back, goods kept", ("mug", 3, "7.50")),
+        returned("too much money back, goods kept", ("mug", 1, "30.00")),
+        cancelled("too much money back, goods kept"),
     ],
     "came back in other money": [
         placed("came back in other money", ("mug", 1, "7.50"), shipping="4.90", discount="1.00"),

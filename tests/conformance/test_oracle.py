@@ -166,7 +166,7 @@ def test_a_random_shop_alone_brings_every_situation() -> None:
 
 
 def test_a_shop_without_conflicts_has_none() -> None:
-    lines = Shop(Random(5), orders=80, conflicts=False).events(500)
+    lines = Shop(Random(5), orders=300, conflicts=False).events(2000)
     assert situations_in(lines) == EVERYTHING - {"conflict"}
 
 

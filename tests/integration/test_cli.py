@@ -301,7 +301,7 @@ def test_the_same_seed_generates_the_same_bytes(tmp_path: Path) -> None:
 
 def test_generated_events_go_in_and_are_proved_equal(tmp_path: Path) -> None:
     headrace = Headrace(tmp_path / "home")
-    faults = "--duplicates 0.1 --disorder 0.1 --late 0.1 --poison 0.05".split()
+    faults = ["--duplicates", "0.1", "--disorder", "0.1", "--late", "0.1", "--poison", "0.05"]
     file = tmp_path / "events.ndjson"
     with file.open("wb") as out:
         command = [SCRIPT, "generate", "--orders", "60", "--seed", "3", *faults]

@@ -194,6 +194,26 @@ def test_a_full_disk_refuses_an_append_and_loses_nothing_that_was_acknowledged(
     assert headrace.json("verify")["equal"] is True
 
 
+def test_a_full_disk_refuses_a_commit_and_a_batch_and_what_is_served_stays(
+    small_disk: SmallDisk, tmp_path: Path, filled_home: Path
+) -> None:
+    headrace = Headrace(shutil.copytree(filled_home, small_disk.folder / "home"))
+    more = events(1_500, seed=15)
+    headrace.json("append", write(tmp_path / "more.ndjson", more))
+    small_disk.fill()
+    for command in (["speed", "--once"], ["batch", "--engine", "duckdb"]):
+        outcome = small_disk.run(headrace, *command)
+        assert outcome.code == 1, outcome
+        assert outcome.err.splitlines()[-1].startswith("headrace: ")
+        assert "Traceback" not in outcome.err
+        assert "HEADRACE_DEBUG" not in outcome.err, outcome.err
+    small_disk.free()
+    Truth.of(GOOD).check(headrace)
+    headrace.json("speed", "--once")
+    Truth.of([*GOOD, *more]).check(headrace)
+    assert headrace.json("verify")["equal"] is True
+
+
 # Two at once
 
 

@@ -98,7 +98,7 @@ def played(empty_homes: Path, history: History) -> Lake:
     return lake
 
 
-@settings(max_examples=12)
+@settings(max_examples=20)
 @given(history=histories(conflicts=True))
 def test_any_work_in_any_order_serves_what_the_log_says(
     empty_homes: Path, history: History
@@ -107,7 +107,7 @@ def test_any_work_in_any_order_serves_what_the_log_says(
         assert_exact(lake, names=BUILT_IN)
 
 
-@settings(max_examples=18)
+@settings(max_examples=25)
 @given(history=histories(conflicts=False))
 def test_duplicates_and_disorder_change_no_cell(empty_homes: Path, history: History) -> None:
     as_made = [(0, offset, line.decode()) for offset, line in enumerate(history.events)]
