@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pipelines import batch
+from pipelines import batch, engines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,7 +38,7 @@ def spark_batch(spark: SparkSession, monkeypatch: pytest.MonkeyPatch) -> SparkBa
         spark.catalog.clearCache()
         return run(spark, plan)
 
-    monkeypatch.setattr(batch, "_spark", in_this_process)
+    monkeypatch.setattr(engines, "_spark", in_this_process)
 
     def start(lake: Lake, *, incremental: bool = False) -> batch.Batch | None:
         return batch.run(lake, engine="spark", incremental=incremental)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,6 +75,13 @@ class Story:
         self.acknowledged: list[bytes] = []
         self._scratch = scratch
         self._seed = 0
+
+    def copy(self, scratch: Path) -> Story:
+        """The same story, to be gone on with in a folder of its own."""
+        home = shutil.copytree(self.headrace.home, scratch / "home")
+        story = Story(Headrace(home), scratch)
+        story.acknowledged, story._seed = [*self.acknowledged], self._seed
+        return story
 
     def more(self, orders: int = 15) -> tuple[Path, list[bytes]]:
         """Write a file of new events and of some that came before; nothing is appended."""

@@ -1,0 +1,55 @@
+"""Maintenance changes nothing that anybody can see, and removes what nobody needs."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from pipelines import generations, maintenance, replay
+from pipelines.generate import generate
+from pipelines.log import Log
+from pipelines.speed import Speed
+from pipelines.verify import verify
+
+if TYPE_CHECKING:
+    from tests.conftest import MakeLake
+
+
+def test_small_files_become_few_and_every_answer_stays(make_lake: MakeLake) -> None:
+    lake = make_lake(partitions=2, keep_snapshots=timedelta(0))
+    log, lines = Log(lake), list(generate(60, 3))
+    with Speed.open(lake) as speed:
+        for i in range(0, len(lines), 40):
+            portion = lines[i : i + 40]
+            log.append(portion, ["test"] * len(portion))
+            speed.run()
+    orphan = lake.folder("sys", "events") / "left-by-a-dead-writer.parquet"
+    orphan.write_bytes(b"half a file")
+    before = lake.rows("SELECT * FROM revenue_by_minute ORDER BY ALL")
+    places = lake.rows('SELECT "partition", "offset", id FROM sys.events ORDER BY ALL')
+    files = len(list(lake.home.data.rglob("*.parquet")))
+
+    done = maintenance.maintain(lake)
+
+    assert done.files_merged > 0
+    assert len(list(lake.home.data.rglob("*.parquet"))) < files / 2
+    assert not orphan.exists()
+    assert lake.rows("SELECT * FROM revenue_by_minute ORDER BY ALL") == before
+    assert lake.rows('SELECT "partition", "offset", id FROM sys.events ORDER BY ALL') == places
+    assert verify(lake).equal
+
+
+def test_generations_nobody_can_return_to_are_dropped(make_lake: MakeLake) -> None:
+    lake = make_lake(partitions=2, keep_generations=1)
+    lines = list(generate(20, 4))
+    Log(lake).append(lines, ["test"] * len(lines))
+    with Speed.open(lake) as speed:
+        speed.run()
+    for _ in range(3):
+        replay.replay(lake, None)
+    replay.promote(lake, 3)
+    done = maintenance.maintain(lake)
+    assert done.generations_dropped == (2,)
+    assert generations.live_number(lake) == 3
+    assert replay.rollback(lake).number == 1
+    assert verify(lake).equal

@@ -1,0 +1,110 @@
+"""The order index finds all events of an order, survives restarts and damage, and is shared."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from pipelines import order_index
+from pipelines.generate import generate
+from pipelines.log import Log
+from pipelines.order_index import OrderIndex
+from pipelines.position import Position, step_towards
+
+if TYPE_CHECKING:
+    from pipelines.lake import Lake
+
+
+def fill(lake: Lake, orders: int) -> Log:
+    log = Log(lake)
+    lines = list(generate(orders, 11))
+    log.append(lines, ["test"] * len(lines))
+    return log
+
+
+def expected(lake: Lake, hashes: list[int]) -> list[tuple[int, int]]:
+    listed = ", ".join(map(str, hashes))
+    return lake.rows(
+        f'SELECT "partition", "offset" FROM sys.events WHERE order_hash IN ({listed}) ORDER BY ALL'
+    )
+
+
+def found(index: OrderIndex, hashes: list[int]) -> list[tuple[int, int]]:
+    table = index.events_of(np.array(sorted(hashes), dtype=np.int32))
+    places = zip(table["partition"].to_pylist(), table["offset"].to_pylist(), strict=True)
+    return sorted(places)
+
+
+def some_hashes(lake: Lake) -> list[int]:
+    rows = lake.rows("SELECT DISTINCT order_hash FROM sys.events ORDER BY 1")
+    return [row[0] for row in rows[::7]]
+
+
+def test_it_finds_every_event_of_the_wanted_orders_through_many_runs(
+    lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(order_index, "_FLUSH_ROWS", 120)
+    monkeypatch.setattr(order_index, "_LARGEST_RUN", 500)
+    log = fill(lake, 300)
+    hashes = some_hashes(lake)
+    with OrderIndex.open(lake, log) as index:
+        here = Position.zero(2)
+        while here != log.end():
+            step = step_towards(here, log.end(), 50)
+            index.add(order_index.read_events(lake, log, here, step), step)
+            here = step
+        assert found(index, hashes) == expected(lake, hashes)
+        assert found(index, [1, 2, 3]) == []
+
+
+def test_a_restart_goes_on_from_what_was_written(lake: Lake) -> None:
+    log = fill(lake, 100)
+    with OrderIndex.open(lake, log) as index:
+        index.catch_up(log.end())
+        index.flush()
+    more = list(generate(50, 12))
+    log.append(more, ["test"] * len(more))
+    hashes = some_hashes(lake)
+    with OrderIndex.open(lake, log) as index:
+        assert index.position.total == log.end().total - len(more)
+        index.catch_up(log.end())
+        assert found(index, hashes) == expected(lake, hashes)
+
+
+@pytest.mark.parametrize("damage", ["no manifest", "torn manifest", "missing run", "torn run"])
+def test_a_damaged_index_is_made_again_from_the_log(lake: Lake, damage: str) -> None:
+    log = fill(lake, 100)
+    with OrderIndex.open(lake, log) as index:
+        index.catch_up(log.end())
+        index.flush()
+    manifest = lake.home.index / "manifest.json"
+    (run,) = lake.home.index.glob("*.arrow")
+    if damage == "no manifest":
+        manifest.unlink()
+    elif damage == "torn manifest":
+        manifest.write_text(manifest.read_text()[:40])
+    elif damage == "missing run":
+        run.unlink()
+    else:
+        run.write_bytes(run.read_bytes()[:100])
+    hashes = some_hashes(lake)
+    with OrderIndex.open(lake, log) as index:
+        assert index.position == Position.zero(2)
+        index.catch_up(log.end())
+        assert found(index, hashes) == expected(lake, hashes)
+
+
+def test_a_second_process_keeps_its_tail_to_itself(lake: Lake) -> None:
+    log = fill(lake, 100)
+    hashes = some_hashes(lake)
+    with OrderIndex.open(lake, log) as first, OrderIndex.open(lake, log) as second:
+        second.catch_up(log.end())
+        second.flush()
+        assert found(second, hashes) == expected(lake, hashes)
+        assert list(lake.home.index.glob("*.arrow")) == []
+        first.catch_up(log.end())
+        first.flush()
+        assert found(first, hashes) == expected(lake, hashes)
+    assert list(lake.home.scratch.glob("index-*")) == []
