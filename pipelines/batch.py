@@ -102,6 +102,8 @@ def _choose_cut(lake: Lake, log: Log) -> tuple[Generation | None, Position]:
         try:
             line = generations.read(lake)
         except SeamError:
+            for reached in generations.reached(lake):
+                log.check(reached, cut)
             return None, cut
         log.check(line.position)
         tx.record("cuts", line.number, lake.clock(), cut.text())

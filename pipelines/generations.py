@@ -161,6 +161,14 @@ def read(lake: Lake, number: int | None = None) -> Generation:
     )
 
 
+def reached(lake: Lake) -> list[Position]:
+    """All positions that any base or commit says it has read up to, its seam whole or not."""
+    found = lake.rows(
+        "SELECT DISTINCT cut FROM sys.bases UNION SELECT DISTINCT to_position FROM sys.commits"
+    )
+    return [Position.parse(text) for (text,) in found]
+
+
 @lru_cache(maxsize=1024)
 def _stored_view(name: str, sql: str) -> View:
     """A view as a generation stores it; the same text is the same view."""

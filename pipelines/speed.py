@@ -91,6 +91,11 @@ class Speed:
         What the last commit left is remembered, and compared with the lake inside the next
         one's transaction; if somebody else moved the generation, it is read again.
         """
+        while True:
+            with contextlib.suppress(_MovedError):
+                return self._step(number, goal)
+
+    def _step(self, number: int, goal: Position) -> Commit | None:
         line = self._known.pop(number, None)
         with self._lake.reading():
             line = line or generations.read(self._lake, number)
@@ -106,12 +111,9 @@ class Speed:
                 f"{target.minus(line.position)}; run headrace verify"
             )
         change = self._change(line, new)
-        try:
-            with self._lake.writing("commit") as tx:
-                here = self._still(line, target)
-                commit = self._commit(tx, here, target, change)
-        except _MovedError:
-            return self.step(number, goal)
+        with self._lake.writing("commit") as tx:
+            here = self._still(line, target)
+            commit = self._commit(tx, here, target, change)
         self._known[number] = replace(here, position=target, last_commit=commit.number)
         if self._index.position == line.position:
             self._index.add(new, target)

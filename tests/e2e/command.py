@@ -24,6 +24,9 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 SCRIPT = Path(sys.executable).with_name("headrace")
 """The installed command, beside the interpreter that runs the tests."""
 
+_LONGEST = 300
+"""Seconds that a process may take before the test fails: a hang is a bug as well."""
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -57,8 +60,12 @@ class Headrace:
     def __init__(self, home: Path) -> None:
         self.home = home
 
-    def run(self, *arguments: object, stdin: bytes = b"", **settings: object) -> Outcome:
+    def run(self, *arguments: object, **settings: object) -> Outcome:
         """Call the command in this process; `settings` become `HEADRACE_…`."""
+        return self.fed(b"", *arguments, **settings)
+
+    def fed(self, stdin: bytes, *arguments: object, **settings: object) -> Outcome:
+        """Call it in this process with something on standard input."""
         out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in "ab")
         given = io.TextIOWrapper(io.BytesIO(stdin), "utf-8")
         with (
@@ -90,13 +97,11 @@ class Headrace:
             text=True,
         )
 
-    def process(
-        self, *arguments: object, stdin: str = "", timeout: float = 300, **settings: object
-    ) -> Outcome:
+    def process(self, *arguments: object, **settings: object) -> Outcome:
         """Run it as a process of its own to its end."""
         with self.start(*arguments, **settings) as running:
             try:
-                out, err = running.communicate(stdin, timeout=timeout)
+                out, err = running.communicate(timeout=_LONGEST)
             except BaseException:
                 running.kill()
                 raise

@@ -75,7 +75,8 @@ def amount(event: dict[str, Any]) -> Decimal:
     """What one event moves, by the event contract."""
     data = event["data"]
     if event["type"] == "OrderPlaced":
-        sold = sum(line["quantity"] * Decimal(line["unit_price"]) for line in data["lines"])
+        lines = data["lines"]
+        sold = sum((n["quantity"] * Decimal(n["unit_price"]) for n in lines), Decimal(0))
         return sold + Decimal(data.get("shipping", "0")) - Decimal(data.get("discount", "0"))
     if event["type"] == "ItemsReturned":
         return -sum((Decimal(line["refund"]) for line in data["lines"]), Decimal(0))

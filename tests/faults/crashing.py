@@ -22,8 +22,8 @@ COMMIT = (
     "commit.done", "commit.ready:2",
 )  # fmt: skip
 BATCH = (
-    "cut.begun", "cut.ready", "cut.done", "publish.begun", "publish.moved", "publish.adopted",
-    "publish.adopted:3", "publish.dropped", "publish.dropped:5", "publish.ready", "publish.done",
+    "cut.begun", "cut.ready", "cut.done", "publish.begun", "publish.moved", "publish.adopted:3",
+    "publish.dropped:5", "publish.ready", "publish.done",
 )  # fmt: skip
 REPLAY = (
     "create.begun", "create.written", "create.synced", "create.ready", "create.done",

@@ -85,7 +85,7 @@ def test_append_accounts_for_every_line(told: dict[str, Any]) -> None:
 
 def test_append_takes_standard_input(tmp_path: Path) -> None:
     headrace = Headrace(tmp_path / "home")
-    outcome = headrace.run("append", "-", "--json", stdin=b"\n".join(EARLY))
+    outcome = headrace.fed(b"\n".join(EARLY), "append", "-", "--json")
     assert outcome.json()["accepted"] == len(EARLY)
 
 
@@ -304,7 +304,7 @@ def test_generated_events_go_in_and_are_proved_equal(tmp_path: Path) -> None:
     faults = ["--duplicates", "0.1", "--disorder", "0.1", "--late", "0.1", "--poison", "0.05"]
     file = tmp_path / "events.ndjson"
     with file.open("wb") as out:
-        command = [SCRIPT, "generate", "--orders", "60", "--seed", "3", *faults]
+        command: list[str | Path] = [SCRIPT, "generate", "--orders", "60", "--seed", "3", *faults]
         subprocess.run(command, stdout=out, check=True)
     told = headrace.json("append", file)
     lines = [line for line in file.read_bytes().split(b"\n") if line.strip()]

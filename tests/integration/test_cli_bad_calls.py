@@ -1,4 +1,4 @@
-"""Wrong calls, SQL, settings and views: one clear line with the right exit code, nothing changed."""
+"""Wrong calls, SQL, settings and views: one clear line, the right exit code, nothing changed."""
 
 from __future__ import annotations
 

@@ -157,6 +157,16 @@ def test_a_truncated_log_is_refused(lake: Lake, work: Callable[[Lake], None]) ->
     assert generations.read(lake) == before
 
 
+def test_a_truncated_log_is_refused_even_where_the_seam_is_broken_too(lake: Lake) -> None:
+    append(lake, Shop(Random(52), orders=3).events(30))
+    run_speed(lake, 10)
+    lake.con.execute("DELETE FROM sys.commits WHERE commit_no = 2")
+    lake.con.execute("DELETE FROM sys.appends")
+    with pytest.raises(LogError, match="truncated or replaced"):
+        batch.run(lake, engine="duckdb")
+    assert generations.live_number(lake) == 1
+
+
 def test_a_log_that_was_truncated_and_grew_again_is_refused(lake: Lake) -> None:
     append(lake, FIRST)
     append(lake, [placed(f"o{n}") for n in range(9)])
