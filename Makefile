@@ -18,10 +18,12 @@ $(READY): pyproject.toml constraints.txt
 	@touch $(READY)
 
 demo: $(READY)  ## the whole story, from nothing, in about a minute
+	@$(BIN)/python -m compileall -q pipelines schemas jobs flows
 	$(BIN)/headrace demo
 
 test: $(READY)  ## all tests
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	@$(BIN)/python -m compileall -q pipelines schemas jobs flows
+	$(BIN)/python -m pytest -n 2 --dist loadgroup --durations 25
 
 check: $(READY) ## lint, types, layers
 	$(BIN)/ruff check .
