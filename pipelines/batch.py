@@ -20,6 +20,7 @@ from pipelines.errors import JobError, SeamError
 from pipelines.generations import Generation
 from pipelines.lake import Lake
 from pipelines.log import Log
+from pipelines.logs import logger
 from pipelines.position import Position
 from pipelines.progress import Report, quiet
 from pipelines.views import View
@@ -89,6 +90,15 @@ def run(
             made, live = _publish(lake, task, line if same else None, seconds)
         finally:
             shutil.rmtree(task.folder, ignore_errors=True)
+    logger("batch").info(
+        "publish",
+        generation=made.number,
+        base=made.base,
+        live=live,
+        cut=cut.as_dict(),
+        events_read=read,
+        seconds=round(seconds, 3),
+    )
     return Batch(made.number, made.base, cut, engine, task.mode, rows, read, repeats, seconds, live)
 
 

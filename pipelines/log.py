@@ -23,6 +23,7 @@ from pipelines import crash
 from pipelines import home as homes
 from pipelines.errors import LogError
 from pipelines.lake import EVENT_COLUMNS, Lake, Transaction, literal
+from pipelines.logs import logger
 from pipelines.partitioning import order_hashes
 from pipelines.position import Position
 from schemas.decode import Rejected, decode
@@ -82,7 +83,14 @@ class Log:
         """
         decoded = decode(lines, max_event_bytes=self.lake.settings.max_event_bytes)
         with self.lake.writing("append") as tx:
-            return self.record(tx, decoded.events, decoded.rejected, origins)
+            done = self.record(tx, decoded.events, decoded.rejected, origins)
+        logger("log").info(
+            "append",
+            accepted=done.accepted,
+            quarantined=done.quarantined,
+            position=done.position.as_dict(),
+        )
+        return done
 
     def record(
         self,

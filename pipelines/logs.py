@@ -1,4 +1,8 @@
-"""Structured logs, on stderr: as JSON for machines, or as text for a person."""
+"""Structured logs, on stderr: as JSON for machines, or as text for a person.
+
+A line names the part that speaks, what happened, and the figures as fields, never as prose.
+Used as a library, headrace says nothing below a warning until `configure` was called.
+"""
 
 from __future__ import annotations
 
@@ -13,25 +17,30 @@ from pipelines.settings import Settings
 
 def configure(settings: Settings) -> None:
     """Set up logging once, at the entry point."""
+    _configure(settings.log_level, as_json=settings.log_format == "json")
+
+
+def logger(part: str) -> Any:
+    """A logger whose lines carry the part that speaks."""
+    if not structlog.is_configured():
+        _configure("warning", as_json=False)
+    return structlog.get_logger(part=part)
+
+
+def _configure(level: str, *, as_json: bool) -> None:
     processors: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
-    if settings.log_format == "json":
+    if as_json:
         processors.append(structlog.processors.JSONRenderer())
     else:
         processors.append(structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()))
     structlog.configure(
         processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(
-            logging.getLevelNamesMapping()[settings.log_level.upper()]
+            logging.getLevelNamesMapping()[level.upper()]
         ),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=True,
     )
-
-
-def logger(name: str) -> Any:
-    """A logger whose lines carry the part that speaks, as `part`."""
-    return structlog.get_logger().bind(part=name)

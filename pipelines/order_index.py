@@ -28,6 +28,7 @@ from pipelines import home as homes
 from pipelines.errors import LockError
 from pipelines.lake import Lake
 from pipelines.log import TYPED_COLUMNS, Log
+from pipelines.logs import logger
 from pipelines.position import Position, step_towards
 from pipelines.progress import Progress, silent
 
@@ -107,7 +108,7 @@ class OrderIndex:
         while len(self._fresh) > 1 and _like(self._fresh[-2], self._fresh[-1]):
             self._fresh[-2:] = [_merged(self._fresh[-2:])]
         if sum(len(r.hashes) for r in self._fresh) >= _FLUSH_ROWS:
-            self.flush()
+            self.try_to_flush()
 
     def catch_up(self, position: Position, progress: Progress = silent) -> None:
         """Read the log up to `position`, if the index does not reach it yet."""
@@ -117,6 +118,13 @@ class OrderIndex:
             step = step_towards(self.position, position, _CATCH_UP)
             self.add(read_events(self._lake, self._log, self.position, step), step)
             progress(self.position.minus(start), missing)
+
+    def try_to_flush(self) -> None:
+        """Flush; where the disk refuses, go on from memory: what it lacks is read again."""
+        try:
+            self.flush()
+        except OSError as e:
+            logger("order index").warning("not written", cause=str(e), folder=str(self._folder))
 
     def flush(self) -> None:
         """Write what is only in memory, merge runs of like size, record the position."""

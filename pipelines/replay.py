@@ -18,6 +18,7 @@ from pipelines.errors import PromotionError, SeamError
 from pipelines.generations import Generation
 from pipelines.lake import Lake
 from pipelines.log import Log
+from pipelines.logs import logger
 from pipelines.position import Position
 from pipelines.progress import Progress, silent
 from pipelines.speed import Speed
@@ -257,4 +258,12 @@ def _switch(lake: Lake, number: int, reason: str, progress: Progress) -> Generat
                 if not here.position.covers(live.position):
                     continue
                 generations.switch(tx, number, reason=reason)
-                return generations.read(lake, number)
+                here = generations.read(lake, number)
+            logger("replay").info(
+                "switch",
+                generation=number,
+                instead_of=live.number,
+                reason=reason,
+                position=here.position.as_dict(),
+            )
+            return here

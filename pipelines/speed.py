@@ -22,6 +22,7 @@ from pipelines.fold import fold
 from pipelines.generations import Generation
 from pipelines.lake import Lake, Transaction
 from pipelines.log import Log
+from pipelines.logs import logger
 from pipelines.order_index import OrderIndex, read_events
 from pipelines.position import Position, step_towards
 from pipelines.progress import Progress, silent
@@ -56,7 +57,7 @@ class Speed:
         log = Log(lake)
         with OrderIndex.open(lake, log) as index:
             yield cls(lake, log, index, commit_events or lake.settings.commit_events)
-            index.flush()
+            index.try_to_flush()
 
     def run(
         self,
@@ -115,6 +116,14 @@ class Speed:
             here = self._still(line, target)
             commit = self._commit(tx, here, target, change)
         self._known[number] = replace(here, position=target, last_commit=commit.number)
+        logger("speed").info(
+            "commit",
+            generation=number,
+            commit=commit.number,
+            events=commit.events,
+            repeats=commit.repeats,
+            position=target.as_dict(),
+        )
         if self._index.position == line.position:
             self._index.add(new, target)
         return commit
