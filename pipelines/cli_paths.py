@@ -180,11 +180,13 @@ def replay_command(
         "requested": done.requested.as_dict(),
         "started_at": done.started_at.as_dict(),
         "events": done.events,
+        "seconds": round(done.seconds, 3),
         **_diff_json(done.diff),
         "promoted": promoted,
     }
     text = (
-        f"generation {done.generation}: {done.events:,} events from {done.started_at}\n"
+        f"generation {done.generation}: {done.events:,} events from {done.started_at}, "
+        f"{done.seconds:.1f} s\n"
         f"{_diff_text(done.diff)}"
     )
     if promoted:

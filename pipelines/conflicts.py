@@ -41,8 +41,18 @@ def in_fold(con: duckdb.DuckDBPyConnection, new: str, known: str, prefix: str) -
         known: a SELECT of all events of their orders, the new ones among them.
         prefix: of the fold.
     """
-    again = f'{new} AS e SEMI JOIN {prefix}repeats AS r ON e."partition" = r."partition"'
-    return _suspects(con, f'{again} AND e."offset" = r."offset"', f"({known})")
+    rows = con.execute(f"""
+        WITH again AS MATERIALIZED (
+          -- Few rows. Joined first: the optimizer would else join all events by partition alone.
+          SELECT e."partition", e."offset", e.digest, r.first_offset
+          FROM {new} AS e
+          JOIN {prefix}repeats AS r ON e."partition" = r."partition" AND e."offset" = r."offset"
+        )
+        SELECT a."partition", a."offset", a.first_offset
+        FROM ({known}) AS f
+        JOIN again AS a ON f."partition" = a."partition" AND f."offset" = a.first_offset
+        WHERE a.digest <> f.digest ORDER BY ALL""").fetchall()
+    return [Suspect(*row) for row in rows]
 
 
 def in_log(lake: Lake, start: Position, end: Position) -> list[Suspect]:
@@ -51,22 +61,19 @@ def in_log(lake: Lake, start: Position, end: Position) -> list[Suspect]:
 
     zero = Position.zero(len(end.offsets))
     log = f"(SELECT * FROM sys.events WHERE {between(zero, end)})"
-    return _suspects(lake.con, f"sys.events AS e WHERE {between(start, end)}", log)
-
-
-def _suspects(con: duckdb.DuckDBPyConnection, again: str, known: str) -> list[Suspect]:
-    rows = con.execute(f"""
+    rows = lake.rows(f"""
         WITH again AS (
-          SELECT e.order_id, e.source, e.id, e."partition", e."offset", e.digest FROM {again}
+          SELECT order_id, source, id, "partition", "offset", digest
+          FROM sys.events WHERE {between(start, end)}
         ), firsts AS (
           SELECT f.order_id, f.source, f.id, min(f."offset") AS "offset",
             arg_min(f.digest, f."offset") AS digest
-          FROM {known} AS f SEMI JOIN again AS a ON {_SAME_EVENT}
+          FROM {log} AS f SEMI JOIN again AS a ON {_SAME_EVENT}
           GROUP BY f.order_id, f.source, f.id HAVING count(*) > 1
         )
         SELECT a."partition", a."offset", f."offset" FROM again AS a JOIN firsts AS f
         ON {_SAME_EVENT} WHERE a."offset" > f."offset" AND a.digest <> f.digest
-        ORDER BY ALL""").fetchall()
+        ORDER BY ALL""")
     return [Suspect(*row) for row in rows]
 
 

@@ -266,6 +266,26 @@ def create(settings: Settings) -> bool:
     return True
 
 
+def engine(home: Home, settings: Settings) -> duckdb.DuckDBPyConnection:
+    """An in-memory DuckDB, bounded as the settings say, that spills into the home."""
+    config = {
+        "temp_directory": str(home.scratch),
+        "preserve_insertion_order": "false",
+        "autoinstall_known_extensions": "false",
+    }
+    if settings.threads is not None:
+        config["threads"] = str(settings.threads)
+    if settings.memory_limit is not None:
+        config["memory_limit"] = settings.memory_limit
+    try:
+        return duckdb.connect(":memory:", config=config)
+    except duckdb.Error as e:
+        raise UsageError(
+            f"DuckDB does not take these settings ({_first_line(e)}); memory_limit is "
+            f"{settings.memory_limit!r}: write one such as '4GB'"
+        ) from e
+
+
 def _create_tables(home: Home, settings: Settings) -> None:
     from pipelines import generations  # it writes the first, empty generation
 
@@ -295,22 +315,7 @@ _loading = threading.Lock()
 
 def connect(home: Home, settings: Settings, *, read_only: bool) -> duckdb.DuckDBPyConnection:
     """An in-memory DuckDB with the lake attached as `lake` and chosen as default."""
-    config: dict[str, str] = {
-        "temp_directory": str(home.scratch),
-        "preserve_insertion_order": "false",
-        "autoinstall_known_extensions": "false",
-    }
-    if settings.threads is not None:
-        config["threads"] = str(settings.threads)
-    if settings.memory_limit is not None:
-        config["memory_limit"] = settings.memory_limit
-    try:
-        con = duckdb.connect(":memory:", config=config)
-    except duckdb.Error as e:
-        raise UsageError(
-            f"DuckDB does not take these settings ({_first_line(e)}); memory_limit is "
-            f"{settings.memory_limit!r}: write one such as '4GB'"
-        ) from e
+    con = engine(home, settings)
     with _loading:
         for name in ("sqlite_scanner", "ducklake"):
             _load_extension(con, name)

@@ -9,6 +9,7 @@ live stays for rollback, and is brought up to date before readers return to it.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -51,12 +52,16 @@ class Diff:
 
 @dataclass(frozen=True)
 class Replay:
-    """What a replay built: from where it read, how much, and how it compares."""
+    """What a replay built: from where it read, how much, and how it compares.
+
+    `seconds` is what building it took, without the comparison.
+    """
 
     generation: int
     started_at: Position
     requested: Position
     events: int
+    seconds: float
     diff: Diff
 
 
@@ -84,15 +89,19 @@ def replay(
     log.check(live.position)
     zero = Position.zero(lake.home.partitions)
     requested = zero if since is None else log.position_at(since).lowest(live.position)
+    started, seconds = time.monotonic(), 0.0
     number, start = _start(lake, wanted, requested, since)
-    with Speed.open(lake, commit_events=lake.settings.replay_events) as speed:
+    steps = even_steps(live.position.minus(start), lake.settings.replay_events)
+    with Speed.open(lake, commit_events=steps) as speed:
         done = 0
         while True:
             goal = generations.read(lake).position
             commits = speed.run(number, until=goal, progress=progress)
             done += sum(c.events for c in commits)
             consolidate(lake, number)
+            seconds += time.monotonic() - started
             diff = difference(lake, number)
+            started = time.monotonic()
             if diff is not None:
                 break
     with lake.writing("diff") as tx:
@@ -109,7 +118,12 @@ def replay(
             diff.comparison.wrong,
             report,
         )
-    return Replay(number, start, requested, done, diff)
+    return Replay(number, start, requested, done, seconds, diff)
+
+
+def even_steps(events: int, about: int) -> int:
+    """Events a commit so that all commits are alike, of about the given size: no small last one."""
+    return max(1, -(-events // max(1, round(events / about))))
 
 
 def _start(
@@ -123,7 +137,7 @@ def _start(
     The rows of `orders` and `ledger` in a base hold under any views, so views that changed are
     aggregated anew from them.
     """
-    base = nearest_base(lake, requested)
+    base = nearest_base(lake, requested) if requested.total else None
     origin = "replay from the beginning" if since is None else f"replay from {since.isoformat()}Z"
     filling: dict[str, generations.Filling] = {}
     cut = Position.zero(len(requested.offsets))

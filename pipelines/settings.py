@@ -40,7 +40,7 @@ class Settings(BaseSettings):
     home: Path = DEFAULT_HOME
     partitions: int = Field(4, ge=1, le=1024, description="of a new home's log; fixed from then on")
     commit_events: int = Field(100_000, ge=1, description="events a commit of the speed layer")
-    replay_events: int = Field(500_000, ge=1, description="events a commit while replaying")
+    replay_events: int = Field(1_000_000, ge=1, description="events a commit while replaying")
     append_events: int = Field(50_000, ge=1, description="events a durable append")
     max_event_bytes: int = Field(1 << 20, ge=1024, description="a longer event is quarantined")
     poll: Duration = Field(timedelta(seconds=0.2), description="pause at the end of the log")

@@ -11,7 +11,6 @@ import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 
@@ -20,7 +19,7 @@ from pipelines.conflicts import Suspect
 from pipelines.errors import SeamError
 from pipelines.fold import fold
 from pipelines.generations import Generation
-from pipelines.lake import Lake, Transaction
+from pipelines.lake import Lake, Transaction, engine
 from pipelines.log import Log
 from pipelines.logs import logger
 from pipelines.order_index import OrderIndex, read_events
@@ -48,7 +47,7 @@ class Speed:
         self._commit_events = commit_events
         self._known: dict[int, Generation] = {}
         # The fold needs no lake; apart from it, no name is ever looked up in the catalog.
-        self._compute = duckdb.connect(config={"preserve_insertion_order": "false"})
+        self._compute = engine(lake.home, lake.settings)
 
     @classmethod
     @contextlib.contextmanager
@@ -145,7 +144,9 @@ class Speed:
     def _change(self, line: Generation, new: pa.Table) -> Change:
         """What the new events change: fold the orders they touch without them and with them."""
         con = self._compute
-        before = self._index.events_of(np.unique(new.column("order_hash").to_numpy()))
+        before = new.schema.empty_table()
+        if line.position.total:
+            before = self._index.events_of(np.unique(new.column("order_hash").to_numpy()))
         con.register("events_new", new)
         con.register("events_before", before)
         con.execute(f"""

@@ -6,8 +6,8 @@
 -- redelivered event counts once, at its lowest offset; every other choice is made by content.
 
 -- step: repeats
--- Later deliveries of an event that is already in the log.
-SELECT e."partition", e."offset"
+-- Later deliveries of an event that is already in the log, and the offset of the first one.
+SELECT e."partition", e."offset", r.kept AS first_offset
 FROM events AS e
 JOIN (
   SELECT order_id, source, id, min("offset") AS kept
