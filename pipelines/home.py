@@ -146,7 +146,7 @@ def check_new(path: Path) -> None:
     if path.exists() and not path.is_dir():
         raise HomeError(f"{path} is not a directory; name another home with --home")
     ours = {"catalog.sqlite", "catalog.sqlite-wal", "catalog.sqlite-shm", "lake", "locks", "views"}
-    ours |= {"headrace.toml", "home.json.new", "index", "staging", "tmp"}
+    ours |= {"headrace.toml", "home.json", "home.json.new", "index", "staging", "tmp"}
     strange = sorted(p.name for p in path.iterdir() if p.name not in ours) if path.exists() else []
     if strange:
         raise HomeError(

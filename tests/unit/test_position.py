@@ -8,6 +8,7 @@ from kafka.partitioner.default import murmur2
 from pipelines.errors import SeamError, UsageError
 from pipelines.partitioning import order_hashes
 from pipelines.position import Position, check_chain, step_towards
+from pipelines.replay import even_steps
 
 
 def test_a_position_reads_back_what_it_wrote() -> None:
@@ -64,3 +65,12 @@ def test_steps_never_go_back_never_pass_the_end_and_arrive(
 def test_orders_are_placed_as_kafka_places_them(ids: list[str]) -> None:
     encoded = [i.encode("utf-8", "surrogatepass") for i in ids]
     assert order_hashes(encoded).tolist() == [murmur2(i) & 0x7FFFFFFF for i in encoded]
+
+
+@given(st.integers(0, 10_000_000), st.integers(1, 1_000_000))
+def test_a_replay_takes_equal_steps_of_about_the_given_size(events: int, about: int) -> None:
+    size = even_steps(events, about)
+    commits = -(-events // size)
+    assert size <= 1.5 * about + 1
+    if size > 2 * commits:  # else rounding up to whole events weighs more than the steps
+        assert events - (commits - 1) * size > size / 2
