@@ -19,7 +19,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from pipelines import crash, fold
-from pipelines.errors import LogError, SeamError, UsageError
+from pipelines.errors import SeamError, UsageError
 from pipelines.home import Home
 from pipelines.lake import Lake, Transaction, literal
 from pipelines.position import Position, check_chain
@@ -342,16 +342,3 @@ def _served_sql(line: Generation) -> str:
           max(recorded_at) AS committed_at
         FROM sys.commits
         WHERE generation = {line.number} AND commit_no > {line.after_commit}"""
-
-
-def check_log(line: Generation, end: Position) -> None:
-    """Refuse to read on where the log is shorter than what was read from it.
-
-    Raises:
-        LogError: the log was truncated or replaced.
-    """
-    if not end.covers(line.position):
-        raise LogError(
-            f"the log ends at {end}, before the position {line.position} of generation "
-            f"{line.number}: it was truncated or replaced; restore it, or start a new home"
-        )

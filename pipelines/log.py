@@ -8,7 +8,6 @@ Parquet segment, syncs it, and names it in the catalog in one transaction with t
 from __future__ import annotations
 
 import contextlib
-import os
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -258,12 +257,6 @@ def _holding(footers: Sequence[tuple[Any, ...]], start: Position, end: Position)
         ):
             wanted.add(file)
     return sorted(wanted)
-
-
-def free_bytes(path: Path) -> int:
-    """Bytes that are free on the disk that holds `path`."""
-    found: Any = os.statvfs(path)
-    return int(found.f_bavail * found.f_frsize)
 
 
 def chunks(lines: Iterable[Line], size: int, size_bytes: int = 64 << 20) -> Iterable[list[Line]]:

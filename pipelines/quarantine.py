@@ -46,16 +46,6 @@ def count(lake: Lake) -> int:
     return int(lake.row(f"SELECT count(*) FROM ({_OPEN})")[0])
 
 
-def by_reason(lake: Lake) -> list[tuple[str, int]]:
-    """How many open entries there are for each reason, most first."""
-    return [
-        (str(reason), int(n))
-        for reason, n in lake.rows(
-            f"SELECT reason, count(*) FROM ({_OPEN}) GROUP BY reason ORDER BY 2 DESC, 1"
-        )
-    ]
-
-
 def find(lake: Lake, entry_id: str) -> Entry:
     """One entry, by its id or the beginning of it.
 

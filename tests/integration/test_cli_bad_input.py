@@ -22,36 +22,13 @@ from tests.e2e.command import (
     stopped_at_end,
 )
 from tests.e2e.orders import Truth, events, write
-
-GOOD = events(8, seed=11)
+from tests.integration.conftest import GOOD, nothing_lost
 
 
 @pytest.fixture
 def headrace(tmp_path: Path) -> Headrace:
     """The command on a home that is not there yet."""
     return Headrace(tmp_path / "home")
-
-
-@pytest.fixture(scope="module")
-def filled_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home with a few orders in log and views."""
-    folder = tmp_path_factory.mktemp("filled")
-    headrace = Headrace(folder / "home")
-    headrace.json("append", write(folder / "good.ndjson", GOOD))
-    headrace.json("speed", "--once")
-    return headrace.home
-
-
-@pytest.fixture
-def filled(filled_home: Path, tmp_path: Path) -> Headrace:
-    """The command on a copy of that home."""
-    return Headrace(shutil.copytree(filled_home, tmp_path / "copy"))
-
-
-def nothing_lost(headrace: Headrace) -> None:
-    """Check that log and views are as the filled home had them."""
-    assert headrace.json("status")["events"] == len(GOOD)
-    Truth.of(GOOD).check(headrace)
 
 
 # Files that are no events
