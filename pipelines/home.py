@@ -170,6 +170,7 @@ def write_marker(home: Home, made_by: str) -> None:
         os.fsync(f.fileno())
     fresh.replace(home.path / "home.json")
     sync_directory(home.path)
+    sync_directory(home.path.parent)
 
 
 def sync_directory(path: Path) -> None:

@@ -95,6 +95,7 @@ class Lake:
         self.settings = settings
         self.clock = clock
         self.con = connect(home, settings, read_only=read_only)
+        self._named: set[Path] = set()
 
     def check_identity(self) -> None:
         """Refuse a catalog whose log is not the one that the home was made with.
@@ -178,6 +179,14 @@ class Lake:
         """Where DuckLake keeps a table's data files."""
         return self.home.data / schema / table
 
+    def sync_folder(self, folder: Path) -> None:
+        """Make the names in a table's folder survive a power loss, and the folder's own name."""
+        homes.sync_directory(folder)
+        if folder not in self._named:
+            for parent in folder.relative_to(self.home.path).parents:
+                homes.sync_directory(self.home.path / parent)
+            self._named.add(folder)
+
 
 class Transaction:
     """What can be done inside one unit of work."""
@@ -202,7 +211,7 @@ class Transaction:
         for name in fresh:
             homes.sync_file(folder / name)
         if fresh:
-            homes.sync_directory(folder)
+            self.lake.sync_folder(folder)
         crash.here(f"{self._what}.synced")
 
     def record(self, table: str, *values: object) -> None:
@@ -222,7 +231,7 @@ class Transaction:
             if place != file:
                 homes.sync_file(file)
                 file.replace(place)
-        homes.sync_directory(folder)
+        self.lake.sync_folder(folder)
         crash.here(f"{self._what}.moved")
         for file in moved:
             self.con.execute(

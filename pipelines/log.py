@@ -177,7 +177,7 @@ class Log:
             )
             crash.here("append.written")
             homes.sync_file(path)
-            homes.sync_directory(folder)
+            self.lake.sync_folder(folder)
             crash.here("append.synced")
         except BaseException:
             with contextlib.suppress(OSError):

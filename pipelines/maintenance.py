@@ -55,7 +55,7 @@ def _merge(lake: Lake, schema: str, table: str) -> int:
             if path.name not in before:
                 homes.sync_file(path)
         if folder.is_dir():
-            homes.sync_directory(folder)
+            lake.sync_folder(folder)
         del tx
     return sum(int(row[2]) for row in found)
 
