@@ -115,10 +115,9 @@ def compare(lake: Lake, line: Generation, pairs: Mapping[str, tuple[str, str]]) 
         count = int(lake.row(f"SELECT count(*) FROM ({expected})")[0])
         rows += count
         cells += count * len(columns)
-        differing = _differing(lake, name, keys, columns, served, expected)
-        by_view[name] = len(differing)
-        wrong += len(differing)
-        shown += differing[: _SHOWN - len(shown)]
+        by_view[name], first = _differing(lake, name, keys, columns, served, expected)
+        wrong += by_view[name]
+        shown += first[: _SHOWN - len(shown)]
     return Comparison(rows, cells, wrong, tuple(shown), by_view)
 
 
@@ -133,31 +132,48 @@ def keys_of(line: Generation, name: str) -> list[str]:
 
 def _differing(
     lake: Lake, name: str, keys: list[str], columns: list[str], served: str, expected: str
-) -> list[Cell]:
-    """The cells of rows that one side has more often than the other, paired by key."""
-    listed = ", ".join(f'"{c}"' for c in columns)
-    found = lake.rows(
-        f"SELECT sum(_side)::BIGINT, {listed} FROM (SELECT 1 AS _side, * FROM ({served}) "
-        f"UNION ALL SELECT -1 AS _side, * FROM ({expected})) GROUP BY ALL HAVING sum(_side) <> 0"
+) -> tuple[int, list[Cell]]:
+    """The cells of rows that one side has more often than the other, paired by key.
+
+    Gives how many there are, counted where they lie, and the first of them.
+    """
+    listed, key = (", ".join(f'"{c}"' for c in names) for names in (columns, keys))
+    lake.con.execute(f"""
+        CREATE OR REPLACE TEMP TABLE _surplus AS
+        SELECT _side, row_number() OVER (PARTITION BY _side, {key} ORDER BY {listed}) AS _nth,
+          {listed}
+        FROM (
+          SELECT _side, {listed}, unnest(range(_times))
+          FROM (
+            SELECT sign(sum(_side)) AS _side, abs(sum(_side))::BIGINT AS _times, {listed}
+            FROM (SELECT 1 AS _side, * FROM ({served})
+                  UNION ALL SELECT -1 AS _side, * FROM ({expected}))
+            GROUP BY {listed} HAVING sum(_side) <> 0))""")
+    same = " AND ".join(f'a."{k}" IS NOT DISTINCT FROM b."{k}"' for k in ("_nth", *keys))
+    unequal = " + ".join(f'(a."{c}" IS DISTINCT FROM b."{c}")::INT' for c in columns)
+    both = f"""
+        FROM (FROM _surplus WHERE _side = 1) AS a
+        FULL JOIN (FROM _surplus WHERE _side = -1) AS b ON {same}"""
+    missing = "a._side IS NULL OR b._side IS NULL"
+    cells_of = f"CASE WHEN {missing} THEN {len(columns)} ELSE {unequal} END"
+    wrong = lake.row(f"SELECT coalesce(sum({cells_of}), 0) {both}")[0]
+    first = ", ".join(f'coalesce(a."{k}", b."{k}")' for k in keys)
+    pairs = lake.rows(
+        f"SELECT a._side, b._side, a.* EXCLUDE (_side, _nth), b.* EXCLUDE (_side, _nth) {both} "
+        f"ORDER BY {first} LIMIT {_SHOWN}"
     )
-    by_key: dict[str, list[list[dict[str, Any]]]] = {}
-    for surplus, *values in found:
-        row = dict(zip(columns, values, strict=True))
-        key = json.dumps([row[k] for k in keys], default=str)
-        sides = by_key.setdefault(key, [[], []])
-        sides[0 if surplus > 0 else 1].extend([row] * abs(surplus))
+    lake.con.execute("DROP TABLE temp._surplus")
     cells = []
-    for both in by_key.values():
-        for i in range(max(map(len, both))):
-            a = both[0][i] if i < len(both[0]) else {}
-            b = both[1][i] if i < len(both[1]) else {}
-            shared = {k: (a or b)[k] for k in keys}
-            cells += [
-                Cell(name, shared, c, a.get(c), b.get(c))
-                for c in columns
-                if not a or not b or a[c] != b[c]
-            ]
-    return cells
+    for ours, theirs, *values in pairs:
+        a = dict(zip(columns, values[: len(columns)], strict=True)) if ours else {}
+        b = dict(zip(columns, values[len(columns) :], strict=True)) if theirs else {}
+        shared = {k: (a or b)[k] for k in keys}
+        cells += [
+            Cell(name, shared, c, a.get(c), b.get(c))
+            for c in columns
+            if not a or not b or a[c] != b[c]
+        ]
+    return int(wrong), cells[:_SHOWN]
 
 
 def _fingerprint(lake: Lake, line: Generation, found: Comparison) -> str:
