@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
-import os
 import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
+
+import psutil
 
 EVENTS_AN_ORDER = 4
 HEADRACE = [sys.executable, "-m", "pipelines.cli"]
@@ -76,18 +80,43 @@ def timed(name: str, command: list[str], events: Callable[[dict[str, int]], int]
     """Run a command once and account for it; its last line of output is its JSON result."""
     sys.stderr.write(f"{name} …\n")
     started = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.PIPE)
-    assert process.stdout is not None  # noqa: S101 - it was just asked for
-    output = process.stdout.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process, Peak(process.pid) as peak:
+        output, _ = process.communicate()
     wall = time.perf_counter() - started
     if process.returncode:
         raise SystemExit(f"{name} ended with exit code {process.returncode}")
     result = json.loads(output.decode().strip().splitlines()[-1])
-    return Figure(
-        name, events(result), float(result.get("seconds", wall)), wall, usage.ru_maxrss / 1024
-    )
+    return Figure(name, events(result), float(result.get("seconds", wall)), wall, peak.mb)
+
+
+class Peak:
+    """The most memory that a process and its children (Spark's Java is one) held together.
+
+    Sampled ten times a second; pages that they share count for each.
+    """
+
+    def __init__(self, pid: int) -> None:
+        self.mb = 0.0
+        self._process = psutil.Process(pid)
+        self._over = threading.Event()
+        self._watch = threading.Thread(target=self._sample)
+
+    def __enter__(self) -> Self:
+        self._watch.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._watch.join()
+
+    def _sample(self) -> None:
+        while not self._over.wait(0.1):
+            held = 0
+            with contextlib.suppress(psutil.Error):
+                for one in (self._process, *self._process.children(recursive=True)):
+                    with contextlib.suppress(psutil.Error):
+                        held += one.memory_info().rss
+            self.mb = max(self.mb, held / 1e6)
 
 
 def report(figures: list[Figure]) -> None:

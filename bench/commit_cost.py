@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import statistics
 import time
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ class Cost:
 
 def measure(folder: Path) -> tuple[Cost, Cost]:
     """Commit equal portions on a fresh home, and on the home that the other figures left."""
+    shutil.rmtree(folder / "fresh", ignore_errors=True)
     fresh = settings.load(folder / "fresh")
     create(fresh)
     costs = []
