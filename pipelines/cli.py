@@ -59,6 +59,10 @@ _HELP = {
 }
 
 
+_LOG = "headrace.log"
+"""Where the context keeps `--log`."""
+
+
 class _Lazy(click.Group):
     """A group that imports a command's module only when the command is used."""
 
@@ -88,9 +92,14 @@ class _Lazy(click.Group):
     type=click.Path(path_type=Path),
     help="The directory with log, lake and views.  [default: $HEADRACE_HOME or ./headrace-data]",
 )
+@click.option(
+    "--log",
+    metavar="kafka://HOST:PORT/TOPIC",
+    help="The topic that is the log; a new home is bound to it.  [default: the home's own log]",
+)
 @click.version_option(package_name="headrace", message="headrace %(version)s")
 @click.pass_context
-def app(ctx: click.Context, home: Path | None) -> None:
+def app(ctx: click.Context, home: Path | None, log: str | None) -> None:
     r"""Order events in, exact numbers out, with proof.
 
     Start here: `headrace demo`, or
@@ -102,6 +111,7 @@ def app(ctx: click.Context, home: Path | None) -> None:
       headrace verify
     """
     ctx.obj = home
+    ctx.meta[_LOG] = log
 
 
 def settings_of(ctx: click.Context, **given: Any) -> Any:
@@ -109,7 +119,7 @@ def settings_of(ctx: click.Context, **given: Any) -> Any:
     from pipelines import crash, settings
     from pipelines.logs import configure
 
-    chosen = settings.load(ctx.find_root().obj, **given)
+    chosen = settings.load(ctx.find_root().obj, log=ctx.meta.get(_LOG), **given)
     configure(chosen)
     crash.arm(os.environ.get("HEADRACE_CRASH_AT"))
     return chosen

@@ -66,12 +66,12 @@ def _adopt_views(lake: Lake) -> str | None:
 
 
 def _once(lake: Lake, *, as_json: bool) -> None:
-    from pipelines import generations
+    from pipelines import generations, pump
     from pipelines.speed import Speed
 
     started = time.monotonic()
     with Speed.open(lake) as speed, console.bar("speed") as progress:
-        commits = speed.run(progress=progress)
+        commits = pump.once(lake, speed, progress)
     position = generations.read(lake).position
     events = sum(c.events for c in commits)
     result = {
@@ -89,15 +89,12 @@ def _once(lake: Lake, *, as_json: bool) -> None:
 
 
 def _follow(lake: Lake) -> None:
+    from pipelines import pump
     from pipelines.speed import Speed
 
     with Speed.open(lake) as speed:
-        while True:
-            for commit in speed.run():
-                console.note(
-                    f"commit {commit.number}: {commit.events:,} events, at {commit.position}"
-                )
-            time.sleep(lake.settings.poll.total_seconds())
+        for commit in pump.follow(lake, speed):
+            console.note(f"commit {commit.number}: {commit.events:,} events, at {commit.position}")
 
 
 @click.command("batch")

@@ -71,7 +71,8 @@ def make(lake: Lake, log: Log, task: Task, report: Report) -> tuple[int, int]:
             report(f"slice {done} of {of}")
 
         repeats = write_base(lake, log, task.views, task.cut, task.folder, tell)
-        return repeats, task.cut.total
+        zero = Position.zero(len(task.cut.offsets))
+        return repeats, log.events_between(zero, task.cut)
     plan = _plan(lake, log, task)
     result = run_plan(lake, plan) if task.engine == "duckdb" else _spark(plan, task.folder, report)
     return int(result["repeats"]), int(plan["events_read"])
@@ -93,7 +94,7 @@ def _plan(lake: Lake, log: Log, task: Task) -> dict[str, Any]:
         "master": lake.settings.spark_master,
         "memory": lake.settings.spark_memory,
         "previous_repeats": 0,
-        "events_read": cut.minus(start),
+        "events_read": log.events_between(start, cut),
         "shuffle_partitions": max(4, min(200, cut.total // 500_000)),
         "short": cut.minus(start) < _SHORT,
     }
@@ -101,21 +102,26 @@ def _plan(lake: Lake, log: Log, task: Task) -> dict[str, Any]:
         counted = lake.row(
             f"SELECT coalesce(sum(event_count), 0) FROM {previous.base_table('orders')}"
         )
-        plan["previous_repeats"] = previous.cut.total - int(counted[0])
+        zero = Position.zero(len(cut.offsets))
+        plan["previous_repeats"] = log.events_between(zero, previous.cut) - int(counted[0])
         touched = _write_touched(lake, log, start, cut, task.folder)
         plan["touched_files"] = [str(touched)]
         plan["events_read"] += pq.read_metadata(touched).num_rows
         plan["previous"] = {
-            name: [
-                row[0]
-                for row in lake.rows(
-                    f"SELECT data_file FROM ducklake_list_files('lake', 'b{previous.base}_{name}', "
-                    f"schema => '{previous.schema}')"
-                )
-            ]
+            name: _files_of(lake, previous.schema, f"b{previous.base}_{name}", task.folder)
             for name in previous.tables
         }
     return plan
+
+
+def _files_of(lake: Lake, schema: str, table: str, folder: Path) -> list[str]:
+    """A base table as Parquet files. A few rows have none: they lie in the catalog itself."""
+    listed = f"ducklake_list_files('lake', '{table}', schema => '{schema}')"
+    files = [row[0] for row in lake.rows(f"SELECT data_file FROM {listed}")]
+    if not files:
+        files = [str(folder / f"{table}.parquet")]
+        lake.con.execute(f"COPY {schema}.\"{table}\" TO '{files[0]}' (FORMAT parquet)")
+    return files
 
 
 def _write_touched(lake: Lake, log: Log, start: Position, cut: Position, folder: Path) -> Path:

@@ -7,6 +7,7 @@ HeadraceError
     ├── ViewError         a view cannot be maintained
     ├── SeamError         deltas do not meet their base
     ├── LogError          the log is not the one the lake knows
+    ├── BrokerError       Kafka cannot be reached, or refused
     ├── LockError         another process holds what is needed
     ├── HomeError         the home cannot be used
     ├── JobError          a batch job failed
@@ -44,6 +45,10 @@ class SeamError(HeadraceError):
 
 class LogError(HeadraceError):
     """The log is not the one that the lake was built from. Nothing is read on from it."""
+
+
+class BrokerError(HeadraceError):
+    """Kafka could not be reached, or refused. What was acknowledged is safe; try again."""
 
 
 class LockError(HeadraceError):

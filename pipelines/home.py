@@ -170,7 +170,9 @@ def write_marker(home: Home, made_by: str) -> None:
         os.fsync(f.fileno())
     fresh.replace(home.path / "home.json")
     sync_directory(home.path)
-    sync_directory(home.path.parent)
+    for parent in home.path.parents:  # any of them may have been made for this home
+        with contextlib.suppress(PermissionError):  # one that we may not read, we did not make
+            sync_directory(parent)
 
 
 def sync_directory(path: Path) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pipelines.importers import ImportedFile
 from pipelines.lake import Lake
 from pipelines.log import Line, Log, chunks
+from pipelines.open_log import open_log
 from pipelines.position import Position
 from schemas.decode import Rejected
 
@@ -35,15 +36,15 @@ def append_lines(lake: Lake, lines: Iterable[Line]) -> Total:
     """Append lines in batches; each batch is durable before the next is read.
 
     Raises:
-        LockError, StorageError: a batch was refused. The batches before it are in the log.
+        LockError, StorageError, BrokerError: a batch was refused. Those before it are in the log.
     """
-    log = Log(lake)
-    total = Total(position=log.end())
-    for batch in chunks(lines, lake.settings.append_events):
-        done = log.append([line.raw for line in batch], [line.origin for line in batch])
-        total.accepted += done.accepted
-        total.quarantined += done.quarantined
-        total.position = done.position
+    with open_log(lake) as log:
+        total = Total(position=log.end())
+        for batch in chunks(lines, lake.settings.append_events):
+            done = log.append([line.raw for line in batch], [line.origin for line in batch])
+            total.accepted += done.accepted
+            total.quarantined += done.quarantined
+            total.position = done.position
     return total
 
 

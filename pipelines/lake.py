@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import duckdb
 
@@ -24,6 +24,9 @@ from pipelines import home as homes
 from pipelines.errors import HomeError, LogError, StorageError, UsageError
 from pipelines.home import Home
 from pipelines.settings import Settings
+
+if TYPE_CHECKING:
+    from pipelines.kafka_client import Topic
 
 EVENT_COLUMNS = {
     "partition": "INTEGER",
@@ -55,6 +58,8 @@ EVENT_COLUMNS = {
 _SYSTEM_TABLES = {
     "events": ", ".join(f'"{name}" {kind}' for name, kind in EVENT_COLUMNS.items()),
     "log": "log_id VARCHAR, kind VARCHAR, partitions INTEGER, created_at TIMESTAMP",
+    "kafka": "recorded_at TIMESTAMP, address VARCHAR, identity VARCHAR",
+    "holes": '"partition" INTEGER, first_offset BIGINT, next_offset BIGINT, reason VARCHAR',
     "appends": "append_no BIGINT, recorded_at TIMESTAMP, origin VARCHAR, position VARCHAR, "
     "accepted BIGINT, quarantined BIGINT",
     "quarantine": "id VARCHAR, recorded_at TIMESTAMP, origin VARCHAR, reason VARCHAR, raw BLOB",
@@ -95,6 +100,7 @@ class Lake:
         self.settings = settings
         self.clock = clock
         self.con = connect(home, settings, read_only=read_only)
+        self.log_kind = "embedded"
         self._named: set[Path] = set()
 
     def check_identity(self) -> None:
@@ -105,17 +111,23 @@ class Lake:
             LogError: it holds another log.
         """
         try:
-            found = self.rows("SELECT log_id FROM sys.log")
+            found = self.rows("SELECT log_id, kind FROM sys.log")
         except duckdb.Error as e:
             raise HomeError(
                 f"{self.home.catalog} is no catalog of a lake ({_first_line(e)}); "
-                "restore it from a copy"
+                f"{_remedy(e)}restore it from a copy"
             ) from e
-        if found != [(self.home.log_id,)]:
+        if [log_id for log_id, _ in found] != [self.home.log_id]:
             raise LogError(
                 f"the log in {self.home.path} is not the one this home was made with (expected "
                 f"{self.home.log_id}, found {found}); restore home.json and catalog together, "
                 "or import the events into a new home"
+            )
+        self.log_kind = str(found[0][1])
+        if self.settings.log is not None and self.log_kind == "embedded":
+            raise LogError(
+                f"the home {self.home.path} has a log of its own, not {self.settings.log}; name "
+                "another home for that topic"
             )
 
     def close(self) -> None:
@@ -257,6 +269,8 @@ def open_lake(settings: Settings, *, read_only: bool = False) -> Lake:
 
 def create(settings: Settings) -> bool:
     """Make a home with an empty lake, unless there is one. Says whether it was made now."""
+    from pipelines import open_log
+
     path = settings.home.absolute()
     homes.check_new(path)
     try:
@@ -264,13 +278,15 @@ def create(settings: Settings) -> bool:
             folder.mkdir(parents=True, exist_ok=True)
     except OSError as e:
         raise HomeError(f"{path} cannot be made: {e.strerror}; name another home") from e
-    home = Home(path, str(uuid.uuid4()), settings.partitions)
+    topic = open_log.prepare(settings)
+    partitions = settings.partitions if topic is None else topic.partitions
+    home = Home(path, str(uuid.uuid4()), partitions)
     with home.lock("commit", settings.lock_wait.total_seconds()):
         if homes.exists(path):
             return False
         for leftover in path.glob("catalog.sqlite*"):  # of a creation that was interrupted
             leftover.unlink()
-        _create_tables(home, settings)
+        _create_tables(home, settings, topic)
         homes.write_marker(home, version("headrace"))
     return True
 
@@ -295,8 +311,8 @@ def engine(home: Home, settings: Settings) -> duckdb.DuckDBPyConnection:
         ) from e
 
 
-def _create_tables(home: Home, settings: Settings) -> None:
-    from pipelines import generations  # it writes the first, empty generation
+def _create_tables(home: Home, settings: Settings, topic: Topic | None) -> None:
+    from pipelines import generations, open_log  # they write the first rows
 
     with (
         contextlib.closing(Lake(home, settings)) as lake,
@@ -309,7 +325,10 @@ def _create_tables(home: Home, settings: Settings) -> None:
         tx.execute("CREATE SCHEMA sys")
         for name, columns in _SYSTEM_TABLES.items():
             tx.execute(f"CREATE TABLE sys.{name} ({columns})")
-        tx.record("log", home.log_id, "embedded", home.partitions, lake.clock())
+        kind = "embedded" if topic is None else "kafka"
+        tx.record("log", home.log_id, kind, home.partitions, lake.clock())
+        if topic is not None:
+            open_log.bind(tx, topic)
         generations.create_first(tx)
         lake.con.execute("COMMIT")
         # A row of megabytes, put into the catalog as text, takes it 20 s; a file of its own 1 s.
@@ -336,7 +355,7 @@ def connect(home: Home, settings: Settings, *, read_only: bool) -> duckdb.DuckDB
         con.close()
         raise HomeError(
             f"the catalog {home.catalog} cannot be opened ({_first_line(e)}); "
-            "restore it from a copy"
+            f"{_remedy(e)}restore it from a copy"
         ) from e
     con.execute("USE lake")
     return con
@@ -372,8 +391,14 @@ def disk_refused(e: BaseException) -> bool:
     """Whether an error says that the disk is full or broken; SQLite's own come as any class."""
     if isinstance(e, duckdb.IOException | OSError):
         return True
-    texts = ("disk I/O error", "disk is full", "No space left", "File too large")
+    texts = ("disk I/O error", "disk is full", "unable to open database file")
+    texts += ("No space left", "File too large")
     return isinstance(e, duckdb.Error) and any(text in str(e) for text in texts)
+
+
+def _remedy(e: BaseException) -> str:
+    """What to try before a copy: a catalog on a disk that refuses may well be whole."""
+    return "free space or repair the disk, and only if that does not help " * disk_refused(e)
 
 
 def _names(folder: Path) -> set[str]:

@@ -8,10 +8,11 @@ Parquet segment, syncs it, and names it in the catalog in one transaction with t
 from __future__ import annotations
 
 import contextlib
+import time
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +21,19 @@ import pyarrow as pa
 
 from pipelines import crash
 from pipelines import home as homes
-from pipelines.errors import LogError
+from pipelines.errors import LogError, SeamError
+from pipelines.event_log import Fetched, Hole
 from pipelines.lake import EVENT_COLUMNS, Lake, Transaction, literal
 from pipelines.logs import logger
 from pipelines.partitioning import order_hashes
-from pipelines.position import Position
-from schemas.decode import Rejected, decode
+from pipelines.position import Position, step_towards
+from schemas.decode import EVENTS_SCHEMA, Rejected, decode
 
 TYPED_COLUMNS = tuple(name for name in EVENT_COLUMNS if name not in {"raw", "appended_at"})
 """What the fold needs of an event: all but its original text and its arrival."""
+
+_LOOK_BACK = 100_000
+"""Offsets: where the last event of a partition is looked for. Nearly always it is the last."""
 
 _ROW_GROUP = 32_768
 """Rows: small enough for two cores to share the encoding of one append of 50,000."""
@@ -99,21 +104,91 @@ class Log:
         origins: Sequence[str],
     ) -> Appended:
         """Number decoded events and write them and the quarantine, inside a unit of work."""
-        now = self.lake.clock()
         start = self.end()
-        numbered, end = _number(events, start, now)
-        if numbered.num_rows:
-            tx.adopt("sys", "events", [self._write_segment(numbered)])
-        if rejected:
-            _quarantine(tx, rejected, origins, now)
-        number = self.lake.row("SELECT coalesce(max(append_no), 0) + 1 FROM sys.appends")[0]
-        origin = origins[0] if origins else ""
-        tx.record("appends", number, now, origin, end.text(), numbered.num_rows, len(rejected))
+        numbered, end = _number(events, start)
+        self._record(tx, Fetched(start, end, numbered, rejected, origins))
         return Appended(numbered.num_rows, len(rejected), end)
+
+    def archive(self, tx: Transaction, fetched: Fetched) -> None:
+        """Keep what was fetched from a broker, inside the unit of work that uses it.
+
+        Raises:
+            SeamError: it does not start where the log ends.
+        """
+        end = self.end()
+        if fetched.start != end:
+            raise SeamError(
+                f"what was read starts at {fetched.start}, the archive ends at {end}; nothing was "
+                "recorded. Somebody else reads the same topic into this home: let one of you do it"
+            )
+        self._record(tx, fetched)
+        if fetched.holes:
+            listed = ", ".join(
+                f"({h.partition}, {h.first}, {h.next}, {literal(h.reason)})" for h in fetched.holes
+            )
+            tx.insert("sys", "holes", f"VALUES {listed}")
+
+    def skip(self, tx: Transaction, start: Position, end: Position, holes: Sequence[Hole]) -> None:
+        """Begin at a later position than zero: what lies before it is not there to be read."""
+        if holes:
+            nothing = EVENTS_SCHEMA.empty_table()
+            self.archive(tx, Fetched(start, end, nothing, holes=holes))
+
+    def _record(self, tx: Transaction, fetched: Fetched) -> None:
+        """Write numbered events, the quarantine, and the log's new end."""
+        now = self.lake.clock()
+        events, rejected = fetched.events, fetched.rejected
+        if events.num_rows:
+            arrived = pa.array([now] * events.num_rows, pa.timestamp("us"))
+            segment = self._write_segment(events.append_column("appended_at", arrived))
+            tx.adopt("sys", "events", [segment])
+        if rejected:
+            _quarantine(tx, rejected, fetched.origins, now)
+        number = self.lake.row("SELECT coalesce(max(append_no), 0) + 1 FROM sys.appends")[0]
+        origin = fetched.origins[0] if fetched.origins else ""
+        end = fetched.end.text()
+        tx.record("appends", number, now, origin, end, events.num_rows, len(rejected))
 
     def read(self, start: Position, end: Position, columns: str = "*") -> str:
         """SQL that gives the events from `start` up to `end` (half-open), columns as named."""
         return f"SELECT {columns} FROM sys.events WHERE {between(start, end)}"
+
+    def fetch(self, start: Position, limit: int, wait: timedelta) -> Fetched:
+        """Read on from `start`: about `limit` events at most, waiting for the first so long."""
+        end = self.end()
+        if end == start and wait:
+            time.sleep(wait.total_seconds())
+            end = self.end()
+        self.check(start, end)
+        target = step_towards(start, end, limit)
+        columns = ", ".join(f'"{name}"' for name in (*TYPED_COLUMNS, "raw"))
+        found = self.read(start, target, columns) + ' ORDER BY "partition", "offset"'
+        return Fetched(start, target, self.lake.con.execute(found).to_arrow_table())
+
+    def events_between(self, start: Position, end: Position) -> int:
+        """How many events lie between two positions: offsets, without those that hold none."""
+        places = end.minus(start)
+        if self.lake.log_kind == "embedded":
+            return places
+        parts = [
+            f"SELECT least(next_offset, {b}) - greatest(first_offset, {a}) AS n FROM sys.holes "
+            f'WHERE "partition" = {p} AND next_offset > {a} AND first_offset < {b}'
+            for p, (a, b) in enumerate(zip(start.offsets, end.offsets, strict=True))
+        ]
+        return places - int(
+            self.lake.row(f"SELECT coalesce(sum(n), 0) FROM ({' UNION ALL '.join(parts)})")[0]
+        )
+
+    def last_raw(self, position: Position) -> dict[int, tuple[int, str]]:
+        """Per partition, the last event below a position: its offset and original text."""
+        low = Position(tuple(max(0, o - _LOOK_BACK) for o in position.offsets))
+        found = self.lake.rows(
+            f"""SELECT "partition", "offset", raw FROM sys.events
+            WHERE {between(low, position)} AND ("partition", "offset") IN (
+              SELECT ("partition", max("offset")) FROM sys.events
+              WHERE {between(low, position)} GROUP BY "partition")"""
+        )
+        return {partition: (offset, raw) for partition, offset, raw in found}
 
     def position_at(self, time: datetime) -> Position:
         """Per partition, the lowest offset whose event time is at or after `time` (UTC)."""
@@ -202,7 +277,7 @@ def between(start: Position, end: Position) -> str:
     return f'"offset" >= {low} AND "offset" < {high} AND ({" OR ".join(parts)})'
 
 
-def _number(events: pa.Table, start: Position, now: datetime) -> tuple[pa.Table, Position]:
+def _number(events: pa.Table, start: Position) -> tuple[pa.Table, Position]:
     """Give each event its partition and offset, in order of arrival; sort by both."""
     partitions = len(start.offsets)
     n = events.num_rows
@@ -218,7 +293,6 @@ def _number(events: pa.Table, start: Position, now: datetime) -> tuple[pa.Table,
         .append_column("partition", pa.array(partition[order]))
         .append_column("offset", pa.array(offset, pa.int64()))
         .append_column("order_hash", pa.array(hashes[order]))
-        .append_column("appended_at", pa.array([now] * n, pa.timestamp("us")))
     )
     return numbered, Position(tuple(int(a + c) for a, c in zip(start.offsets, counts, strict=True)))
 

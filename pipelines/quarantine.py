@@ -6,13 +6,14 @@ again stays open.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from pipelines.conflicts import CONFLICT
 from pipelines.errors import UsageError
 from pipelines.lake import Lake, literal
 from pipelines.log import Appended, Log
+from pipelines.open_log import open_log
 from schemas.decode import decode
 
 _OPEN = (
@@ -74,6 +75,12 @@ def retry(lake: Lake, ids: list[str] | None = None) -> Appended:
     chosen = [entry for entry in chosen if not entry.reason.startswith(CONFLICT)]
     decoded = decode([e.raw for e in chosen], max_event_bytes=lake.settings.max_event_bytes)
     accepted = [chosen[int(i)] for i in decoded.indices]
+    if lake.log_kind == "kafka" and accepted:
+        # Produced first: if this dies before the outcomes are written, the events come in twice
+        # at the next retry, and count once.
+        with open_log(lake) as topic:
+            topic.append([entry.raw for entry in accepted], [entry.origin for entry in accepted])
+        decoded = replace(decoded, events=decoded.events.slice(0, 0))
     log = Log(lake)
     with lake.writing("quarantine") as tx:
         resolved = {row[0] for row in lake.rows("SELECT id FROM sys.quarantine_outcomes")}
@@ -85,4 +92,4 @@ def retry(lake: Lake, ids: list[str] | None = None) -> Appended:
             now = literal(lake.clock())
             select = f"SELECT id, {now}, 'accepted' FROM (VALUES {listed}) AS t(id)"
             tx.insert("sys", "quarantine_outcomes", select)
-    return Appended(appended.accepted, len(decoded.rejected), appended.position)
+    return Appended(len(accepted), len(decoded.rejected), appended.position)

@@ -13,7 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from pipelines.errors import UsageError
@@ -49,6 +49,23 @@ class Settings(BaseSettings):
     keep_generations: int = Field(3, ge=1, description="ready generations kept for rollback")
     threads: int | None = Field(None, ge=1, description="of DuckDB; default: all cores")
     memory_limit: str | None = Field(None, description="of DuckDB, as '4GB'; default: 80 %")
+    log: str | None = Field(None, description="kafka://host:port/topic; default: the home's own")
+    kafka_timeout: Duration = Field(timedelta(seconds=30), description="for Kafka to answer")
+    kafka_from_earliest: bool = Field(
+        default=False, description="take a topic whose beginning expired"
+    )
+    kafka_replication: int = Field(1, ge=1, description="copies of a topic that we make")
+    kafka_min_insync: int = Field(1, ge=1, description="of them, written before we acknowledge")
+    kafka_security_protocol: str = Field(
+        "PLAINTEXT", pattern="^(PLAINTEXT|SSL|SASL_PLAINTEXT|SASL_SSL)$"
+    )
+    kafka_sasl_mechanism: str | None = Field(None, pattern="^(PLAIN|SCRAM-SHA-(256|512))$")
+    kafka_sasl_username: str | None = None
+    kafka_sasl_password: SecretStr | None = None
+    kafka_ssl_cafile: Path | None = None
+    kafka_ssl_certfile: Path | None = None
+    kafka_ssl_keyfile: Path | None = None
+    kafka_ssl_password: SecretStr | None = None
     spark_master: str = "local[*]"
     spark_memory: str = "2g"
     log_level: str = Field("warning", pattern="^(debug|info|warning|error)$")

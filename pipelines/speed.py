@@ -17,10 +17,11 @@ import pyarrow as pa
 from pipelines import conflicts, generations
 from pipelines.conflicts import Suspect
 from pipelines.errors import SeamError
+from pipelines.event_log import Fetched
 from pipelines.fold import fold
 from pipelines.generations import Generation
 from pipelines.lake import Lake, Transaction, engine
-from pipelines.log import Log
+from pipelines.log import TYPED_COLUMNS, Log
 from pipelines.logs import logger
 from pipelines.order_index import OrderIndex, read_events
 from pipelines.position import Position, step_towards
@@ -105,14 +106,46 @@ class Speed:
                 return None
             self._index.catch_up(line.position)
             new = read_events(self._lake, self._log, line.position, target)
-        if new.num_rows != target.minus(line.position):
+            expected = self._log.events_between(line.position, target)
+        if new.num_rows != expected:
             raise SeamError(
                 f"the log holds {new.num_rows} events from {line.position} to {target}, not "
-                f"{target.minus(line.position)}; run headrace verify"
+                f"{expected}; run headrace doctor"
             )
+        return self._land(line, target, new)
+
+    def take(self, fetched: Fetched) -> Commit | None:
+        """Commit to the live generation what was just read from a broker, and archive it.
+
+        Archive, deltas and position are one transaction, so that nothing of it is ever read
+        twice or not at all. None if the archive does not end where it starts, any longer.
+
+        Raises:
+            SeamError: the generation does not fit together; nothing was committed.
+        """
+        self.run()
+        with self._lake.reading():
+            number = generations.live_number(self._lake)
+            line = self._known.get(number) or generations.read(self._lake, number)
+            if line.position != fetched.start or self._log.end() != fetched.start:
+                return None
+            self._index.catch_up(line.position)
+        new = fetched.events.select(TYPED_COLUMNS)
+        with contextlib.suppress(_MovedError):
+            return self._land(line, fetched.end, new, fetched)
+        return None
+
+    def _land(
+        self, line: Generation, target: Position, new: pa.Table, fetched: Fetched | None = None
+    ) -> Commit:
+        """Compute what new events change, and commit it."""
+        number = line.number
+        self._known.pop(number, None)
         change = self._change(line, new)
         with self._lake.writing("commit") as tx:
             here = self._still(line, target)
+            if fetched is not None:
+                self._log.archive(tx, fetched)
             commit = self._commit(tx, here, target, change)
         self._known[number] = replace(here, position=target, last_commit=commit.number)
         logger("speed").info(

@@ -82,13 +82,14 @@ def verify(lake: Lake, number: int | None = None, *, progress: Progress = silent
                 pairs[name] = (line.select(name), view.full_sql(f"proof_{view.source}"))
             found = compare(lake, line, pairs)
             fingerprint = _fingerprint(lake, line, found)
+        events = log.events_between(Position.zero(len(line.position.offsets)), line.position)
     certificate = Certificate(
         lake.clock(),
         line.number,
         line.logic,
         line.cut,
         line.position,
-        line.position.total,
+        events,
         repeats,
         found,
         fingerprint,

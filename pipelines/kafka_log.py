@@ -1,0 +1,301 @@
+"""A Kafka topic as the log: the broker orders and numbers, our commits archive what they read.
+
+The position lives in the lake, beside the data, never in a consumer group. Records keep their
+offsets; those that hold no event (a record in quarantine, a marker of a transaction) are holes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from pipelines import kafka_client
+from pipelines.errors import BrokerError, LogError
+from pipelines.event_log import Fetched
+from pipelines.kafka_client import Address, Topic, options, reaching
+from pipelines.kafka_records import Records, typed
+from pipelines.log import Appended, Log
+from pipelines.logs import logger
+from pipelines.partitioning import order_hashes
+from pipelines.position import Position
+from schemas.decode import decode
+
+if TYPE_CHECKING:
+    from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+
+    from pipelines.lake import Lake
+
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - event times are UTC without a zone
+_FETCH_BYTES = 64 << 20
+_PARTITION_BYTES = 16 << 20
+_PAUSE = 0.02
+"""Seconds without a record after which what came is enough."""
+_LONGEST_FETCH = 1.0
+"""Seconds from the first record on: a steady trickle is committed about once a second."""
+
+
+class KafkaLog:
+    """A topic, and the archive of it in a lake. Not shared between threads."""
+
+    def __init__(self, lake: Lake, address: Address, topic: Topic) -> None:
+        self.lake = lake
+        self.address = address
+        self.topic = topic
+        self._archive = Log(lake)
+        self._reader: KafkaConsumer | None = None
+        self._writer: KafkaProducer | None = None
+        self._at: Position | None = None
+
+    @property
+    def identity(self) -> str:
+        """Cluster and topic id: a topic made anew under the old name is another log."""
+        return self.topic.identity
+
+    def close(self) -> None:
+        """Give back the connections."""
+        for client in (self._reader, self._writer):
+            if client is not None:
+                with contextlib.suppress(Exception):
+                    client.close()
+        self._reader = self._writer = self._at = None
+
+    def begin(self) -> Position:
+        """Per partition, the first offset that the topic still has."""
+        reader = self._consumer()
+        with reaching(self.address, "read its offsets"):
+            found = reader.beginning_offsets(self._partitions())
+        return Position(tuple(found[tp] for tp in self._partitions()))
+
+    def end(self) -> Position:
+        """Per partition, the offset up to which records are committed."""
+        reader = self._consumer()
+        with reaching(self.address, "read its offsets"):
+            found = reader.end_offsets(self._partitions())
+        return Position(tuple(found[tp] for tp in self._partitions()))
+
+    def position_at(self, time: datetime) -> Position:
+        """Per partition, the lowest offset whose event time is at or after `time` (UTC).
+
+        Kafka knows milliseconds, so an event earlier in the same millisecond may lie after it.
+        """
+        moment = max(0, (time - _EPOCH) // timedelta(milliseconds=1))
+        reader = self._consumer()
+        with reaching(self.address, "look up a time"):
+            found = reader.offsets_for_times(dict.fromkeys(self._partitions(), moment))
+        end = self.end().offsets
+        return Position(
+            tuple(
+                end[tp.partition] if found.get(tp) is None else found[tp].offset
+                for tp in self._partitions()
+            )
+        )
+
+    def check(self, position: Position) -> None:
+        """Refuse to read on from a position that this topic does not have, or no longer has.
+
+        Raises:
+            LogError: records at it have expired, or the topic ends before it.
+        """
+        if len(position.offsets) != self.topic.partitions:
+            raise LogError(
+                f"{self.address} has {self.topic.partitions} partitions, the home was made with "
+                f"{len(position.offsets)}: orders lie elsewhere now. Bring the events into a new "
+                "home"
+            )
+        begin, end = self.begin(), self.end()
+        if not position.covers(begin):
+            raise LogError(
+                f"{self.address} begins at {begin}: records from {position} on have expired and "
+                "were never read. Set retention.ms=-1, restore them, or bring what is left into a "
+                "new home"
+            )
+        if not end.covers(position):
+            raise LogError(
+                f"{self.address} ends at {end}, before the position {position} that was read from "
+                "it: it was truncated or replaced. Restore it, or bring its events into a new home"
+            )
+        self._check_last(position, begin)
+
+    def append(self, lines: Sequence[bytes], origins: Sequence[str]) -> Appended:
+        """Produce events; each is acknowledged by all in-sync replicas when this returns.
+
+        What is no event goes to the home's quarantine, not into the topic.
+
+        Raises:
+            BrokerError: not all were acknowledged. Those that were may come in again: an event
+                that is delivered twice counts once.
+        """
+        decoded = decode(lines, max_event_bytes=self.lake.settings.max_event_bytes)
+        ends = self._produce(decoded.events)
+        if decoded.rejected:
+            with self.lake.writing("append") as tx:
+                nothing = decoded.events.slice(0, 0)
+                self._archive.record(tx, nothing, decoded.rejected, origins)
+        count = decoded.events.num_rows
+        logger("kafka log").info("append", accepted=count, quarantined=len(decoded.rejected))
+        return Appended(count, len(decoded.rejected), ends)
+
+    def fetch(self, start: Position, limit: int, wait: timedelta) -> Fetched:
+        """Read on from `start`: about `limit` records at most, waiting for the first so long.
+
+        Raises:
+            LogError: the topic lost records at `start`.
+            BrokerError: Kafka could not be reached.
+        """
+        reader = self._seek(start)
+        self._at = None  # if this fails half way, seek again
+        try:
+            with reaching(self.address, "read on"):
+                found = _poll(reader, limit, wait.total_seconds())
+                ends = tuple(reader.position(tp) for tp in self._partitions())
+        except BrokerError as e:
+            if type(e.__cause__).__name__ == "OffsetOutOfRangeError":
+                self.check(start)  # it says what is missing
+            raise
+        self._at = Position(ends)
+        return typed(Records(start, self._at, found), self.address, self.lake.settings)
+
+    def _seek(self, start: Position) -> KafkaConsumer:
+        reader = self._consumer()
+        if self._at != start:
+            for tp, offset in zip(self._partitions(), start.offsets, strict=True):
+                reader.seek(tp, offset)
+        return reader
+
+    def _check_last(self, position: Position, begin: Position) -> None:
+        """See that the last archived record of each partition is what the topic has there."""
+        last = self._archive.last_raw(position)
+        reader = self._consumer()
+        self._at = None
+        for partition, (offset, raw) in last.items():
+            if offset < begin.offsets[partition]:
+                continue  # expired, but archived in time
+            tp = self._partitions()[partition]
+            with reaching(self.address, "read on"):
+                reader.assign([tp])
+                reader.seek(tp, offset)
+                found = _one(reader, tp)
+            if found is None or found.offset != offset or found.value != raw.encode():
+                reader.assign(self._partitions())
+                raise LogError(
+                    f"{self.address} holds another record at partition {partition}, offset "
+                    f"{offset} than the one that was read from it: it was replaced, or lost its "
+                    "end and grew again. Restore it, or bring its events into a new home"
+                )
+        reader.assign(self._partitions())
+
+    def _produce(self, events: pa.Table) -> Position:
+        """Send events in their order; gives, per partition, the offset after the last of them."""
+        ids = [i.encode() for i in events.column("order_id").to_pylist()]
+        partitions = (order_hashes(ids) % self.topic.partitions).tolist()
+        millis = events.column("time").cast(pa.timestamp("ms"), safe=False).cast(pa.int64())
+        raws = events.column("raw").to_pylist()
+        writer = self._producer()
+        last: dict[int, Any] = {}
+        pending = []
+        try:
+            with reaching(self.address, "append"):
+                rows = zip(ids, partitions, millis.to_pylist(), raws, strict=True)
+                for key, partition, moment, raw in rows:
+                    sent = writer.send(
+                        self.topic.name,
+                        key=key,
+                        value=raw.encode(),
+                        partition=partition,
+                        timestamp_ms=max(0, moment),
+                    )
+                    pending.append(sent)
+                    last[partition] = sent
+                writer.flush(self.lake.settings.kafka_timeout.total_seconds())
+                for sent in pending:
+                    sent.get(timeout=0)
+        except BrokerError:
+            self._drop_producer()  # what it still holds must not be sent later, on its own
+            raise
+        ends = self.end()
+        return Position(
+            tuple(
+                last[p].get(timeout=0).offset + 1 if p in last else end
+                for p, end in enumerate(ends.offsets)
+            )
+        )
+
+    def _drop_producer(self) -> None:
+        if self._writer is not None:
+            with contextlib.suppress(Exception):
+                self._writer.close(timeout=0)
+            self._writer = None
+
+    def _partitions(self) -> list[TopicPartition]:
+        from kafka import TopicPartition
+
+        return [TopicPartition(self.topic.name, p) for p in range(self.topic.partitions)]
+
+    def _consumer(self) -> KafkaConsumer:
+        if self._reader is None:
+            from kafka import KafkaConsumer
+
+            kafka_client.hush()
+            with reaching(self.address, "connect"):
+                self._reader = KafkaConsumer(
+                    **options(self.address, self.lake.settings),
+                    group_id=None,
+                    enable_auto_commit=False,
+                    auto_offset_reset="none",
+                    isolation_level="read_committed",
+                    allow_auto_create_topics=False,
+                    fetch_max_bytes=_FETCH_BYTES,
+                    max_partition_fetch_bytes=_PARTITION_BYTES,
+                    fetch_max_wait_ms=100,
+                )
+            self._reader.assign(self._partitions())
+        return self._reader
+
+    def _producer(self) -> KafkaProducer:
+        if self._writer is None:
+            from kafka import KafkaProducer
+
+            kafka_client.hush()
+            timeout = int(self.lake.settings.kafka_timeout.total_seconds() * 1000)
+            with reaching(self.address, "connect"):
+                self._writer = KafkaProducer(
+                    **options(self.address, self.lake.settings),
+                    acks="all",
+                    enable_idempotence=True,
+                    allow_auto_create_topics=False,
+                    linger_ms=5,
+                    batch_size=1 << 18,
+                    max_request_size=int(self.topic.configs["max.message.bytes"]),
+                    delivery_timeout_ms=timeout + 1000,
+                    max_block_ms=timeout,
+                )
+        return self._writer
+
+
+def _poll(reader: KafkaConsumer, limit: int, wait: float) -> dict[int, list[Any]]:
+    """Records by partition: until there are `limit`, or none come any more, or a second is over."""
+    found: dict[int, list[Any]] = {}
+    count, deadline = 0, time.monotonic() + wait
+    while count < limit and (left := deadline - time.monotonic()) > 0:
+        polled = reader.poll(int(1000 * min(left, _PAUSE if count else left)), limit - count)
+        if not polled and count:
+            break
+        if polled and not count:
+            deadline = time.monotonic() + _LONGEST_FETCH
+        for tp, records in polled.items():
+            found.setdefault(tp.partition, []).extend(records)
+            count += len(records)
+    return found
+
+
+def _one(reader: KafkaConsumer, tp: TopicPartition) -> Any:
+    """The next record of a partition; None if there is none within ten seconds."""
+    for _ in range(100):
+        for record in reader.poll(100, 1).get(tp, ()):
+            return record
+    return None
