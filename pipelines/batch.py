@@ -14,9 +14,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines import conflicts, engines, generations
+from pipelines import conflicts, engines, generations, integrity
 from pipelines.engines import Task
-from pipelines.errors import JobError, SeamError
+from pipelines.errors import DamageError, JobError, SeamError
 from pipelines.generations import Generation
 from pipelines.lake import Lake
 from pipelines.log import Log
@@ -56,7 +56,8 @@ def run(
 ) -> Batch | None:
     """Make a base at the log's end and publish it; None if there is nothing to recompute.
 
-    A live generation whose seam is broken is replaced by a new one, made from the log alone.
+    A live generation whose seam is broken, or whose files are damaged, is replaced by a new one,
+    made from the log alone.
 
     Args:
         lake: where to read and publish.
@@ -105,13 +106,14 @@ def run(
 def _choose_cut(lake: Lake, log: Log) -> tuple[Generation | None, Position]:
     """Cut at the log's end, and ask the speed layer to end a commit exactly there.
 
-    Gives no generation if the live one's seam is broken.
+    Gives no generation if the live one's seam is broken, or its files are damaged.
     """
     with lake.writing("cut") as tx:
         cut = log.end()
         try:
             line = generations.read(lake)
-        except SeamError:
+            integrity.check(lake, line.stored())
+        except (SeamError, DamageError):
             for reached in generations.reached(lake):
                 log.check(reached, cut)
             return None, cut
@@ -200,6 +202,7 @@ def _unserved(lake: Lake) -> str | None:
     """Why a new generation may go live at once: nobody could read a number from the live one."""
     try:
         live = generations.read(lake)
-    except SeamError as e:
+        integrity.check(lake, live.stored())
+    except (SeamError, DamageError) as e:
         return f"repair: {e}"
     return "the live generation had not read any event" if live.position.total == 0 else None

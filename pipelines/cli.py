@@ -31,6 +31,7 @@ _COMMANDS = {
     "rollback": "pipelines.cli_paths",
     "generations": "pipelines.cli_paths",
     "maintain": "pipelines.cli_paths",
+    "doctor": "pipelines.cli_repair",
     "query": "pipelines.cli_answers",
     "views": "pipelines.cli_answers",
     "status": "pipelines.cli_answers",
@@ -51,6 +52,7 @@ _HELP = {
     "rollback": "Point readers back at the generation before.",
     "generations": "List the generations.",
     "maintain": "Merge small files and drop what nobody needs.",
+    "doctor": "Say what is wrong with a home; restore what can be restored.",
     "query": "Answer a SELECT, exactly, with its position.",
     "views": "List the views and their columns.",
     "status": "Where the log and the views stand.",
@@ -163,11 +165,14 @@ def run(arguments: list[str]) -> int:  # noqa: PLR0911 - one return an outcome
     except Exception as e:
         if os.environ.get("HEADRACE_DEBUG"):
             raise
-        from pipelines.lake import disk_refused
+        from pipelines.lake import disk_refused, malformed, out_of_memory, remedy
 
         first = (str(e).splitlines() or [""])[0]
-        if disk_refused(e):
-            _say(f"{first}; what was acknowledged is safe. Free space or repair the disk")
+        if malformed(e):
+            _say(f"the catalog is damaged ({first}); `headrace doctor` says what is wrong")
+            return 1
+        if disk_refused(e) or out_of_memory(e):
+            _say(f"{first}; what was acknowledged is safe. {remedy(e)}, then try again")
             return 1
         _say(f"{type(e).__name__}: {first}. Set HEADRACE_DEBUG=1 to see where it happened")
         return 1

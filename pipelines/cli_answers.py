@@ -134,12 +134,13 @@ def status(lake: Lake) -> dict[str, Any]:
     """All that `status` shows, as JSON can hold it."""
     import json
 
-    from pipelines import generations, quarantine
+    from pipelines import generations, integrity, quarantine
     from pipelines.log import Log
 
     with lake.reading():
         log = Log(lake)
         end, line = log.end(), generations.read(lake)
+        integrity.check(lake, line.stored("orders"))
         counted = lake.row(f"SELECT coalesce(sum(event_count), 0) FROM ({line.select('orders')})")
         engine = lake.row(
             f"SELECT engine FROM sys.bases WHERE generation = {line.number} AND base = {line.base}"

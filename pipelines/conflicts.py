@@ -6,11 +6,13 @@ layer or a batch, lists it in quarantine in its own transaction, once.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import pyarrow as pa
 
+from pipelines import integrity
 from pipelines.lake import Lake, Transaction
 from pipelines.position import Position
 from schemas.decode import same_content
@@ -111,6 +113,11 @@ def record(tx: Transaction, suspects: Sequence[Suspect]) -> int:
 
 def _raw(lake: Lake, suspects: Sequence[Suspect]) -> dict[tuple[int, int], str]:
     places = sorted({(s.partition, o) for s in suspects for o in (s.offset, s.first)})
+    low, high = [sys.maxsize] * lake.home.partitions, [0] * lake.home.partitions
+    for partition, offset in places:
+        low[partition] = min(low[partition], offset)
+        high[partition] = max(high[partition], offset + 1)
+    integrity.check_log(lake, Position(tuple(low)), Position(tuple(high)))
     wanted = pa.table(
         {
             "partition": pa.array([p for p, _ in places], pa.int32()),

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
+from pipelines import integrity
 from pipelines.errors import JobError
 from pipelines.generations import Generation
 from pipelines.incremental import run_plan
@@ -81,6 +82,7 @@ def make(lake: Lake, log: Log, task: Task, report: Report) -> tuple[int, int]:
 def _plan(lake: Lake, log: Log, task: Task) -> dict[str, Any]:
     """What the job reads and writes, as it stands in its plan file."""
     start, cut, previous = task.start, task.cut, task.previous
+    integrity.check_log(lake, start, cut)
     ranges = {
         str(p): [a, b] for p, (a, b) in enumerate(zip(start.offsets, cut.offsets, strict=True))
     }
@@ -99,6 +101,7 @@ def _plan(lake: Lake, log: Log, task: Task) -> dict[str, Any]:
         "short": cut.minus(start) < _SHORT,
     }
     if previous is not None:
+        integrity.check(lake, previous.stored())
         counted = lake.row(
             f"SELECT coalesce(sum(event_count), 0) FROM {previous.base_table('orders')}"
         )

@@ -7,6 +7,7 @@ HeadraceError
     ├── ViewError         a view cannot be maintained
     ├── SeamError         deltas do not meet their base
     ├── LogError          the log is not the one the lake knows
+    ├── DamageError       a data file or the catalog is not as it was written
     ├── BrokerError       Kafka cannot be reached, or refused
     ├── LockError         another process holds what is needed
     ├── HomeError         the home cannot be used
@@ -45,6 +46,10 @@ class SeamError(HeadraceError):
 
 class LogError(HeadraceError):
     """The log is not the one that the lake was built from. Nothing is read on from it."""
+
+
+class DamageError(HeadraceError):
+    """A data file or the catalog is not as it was written. Nothing is read from it."""
 
 
 class BrokerError(HeadraceError):

@@ -18,7 +18,7 @@ from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
 
-from pipelines import crash, fold
+from pipelines import crash, fold, integrity
 from pipelines.errors import SeamError, UsageError
 from pipelines.home import Home
 from pipelines.lake import Lake, Transaction, literal
@@ -70,6 +70,10 @@ class Generation:
     def tables(self) -> dict[str, dict[str, str]]:
         """Name to columns (DuckDB types) of all that a base holds."""
         return table_columns(self.views)
+
+    def stored(self, *names: str) -> set[tuple[str, str]]:
+        """Schema and table of what is stored under these names (all by default): base, deltas."""
+        return {(self.schema, f"{k}{self.base}_{n}") for n in names or self.tables for k in "bd"}
 
     def partial_rows(self, view: View) -> str:
         """A SELECT of a view's partial rows, base and deltas, not yet merged."""
@@ -218,9 +222,12 @@ def publish(
 
     Raises:
         SeamError: no commit of the generation ends at the cut, so deltas would overlap.
+        DamageError: deltas that are to be kept are not as they were written.
     """
     old = read(tx.lake, number)
     after = _last_commit_below(tx.lake, old, cut)
+    if old.last_commit > after:
+        integrity.check(tx.lake, {(old.schema, f"d{old.base}_{name}") for name in old.tables})
     base = old.base + 1
     _create_tables(tx, number, base, old.tables, filling)
     for name in old.tables:

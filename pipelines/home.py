@@ -5,6 +5,8 @@ HOME/catalog.sqlite   the lake's catalog
 HOME/lake/            the lake's Parquet files
 HOME/views/*.sql      the user's own views
 HOME/index/           events by order; a cache, made again when it is missing
+HOME/backups/         copies of the catalog; `backups` makes them
+HOME/mark.json        the newest snapshot that was committed
 HOME/staging/         bases on their way to be published
 HOME/locks/           one file a lock, and who holds it
 """
@@ -12,6 +14,7 @@ HOME/locks/           one file a lock, and who holds it
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -23,7 +26,7 @@ from filelock import FileLock, Timeout
 
 from pipelines.errors import HomeError, LockError
 
-FORMAT = 1
+FORMAT = 2
 """Of the directory and the lake's own tables. Raised when an older program could not read them."""
 
 
@@ -44,6 +47,16 @@ class Home:
     def data(self) -> Path:
         """The folder with the lake's Parquet files."""
         return self.path / "lake"
+
+    @property
+    def backups(self) -> Path:
+        """The folder with copies of the catalog."""
+        return self.path / "backups"
+
+    @property
+    def mark(self) -> Path:
+        """The file that says which snapshot was committed last."""
+        return self.path / "mark.json"
 
     @property
     def views(self) -> Path:
@@ -124,8 +137,13 @@ def open_home(path: Path) -> Home:
     except (OSError, ValueError, KeyError, TypeError) as e:
         raise HomeError(
             f"{marker} cannot be read ({type(e).__name__}); name another home with --home, "
-            "or restore this one from a copy"
+            "or let `headrace doctor --repair` write it again"
         ) from e
+    if number < FORMAT:
+        raise HomeError(
+            f"{path} has format {number}, of a headrace before the first release; this one reads "
+            f"format {FORMAT}: import the events into a new home"
+        )
     if number > FORMAT:
         raise HomeError(
             f"{path} has format {number}, made by headrace {info.get('made_by', '?')}; this one "
@@ -134,7 +152,9 @@ def open_home(path: Path) -> Home:
     try:
         return Home(path, str(info["log_id"]), int(info["partitions"]))
     except (KeyError, ValueError, TypeError) as e:
-        raise HomeError(f"{marker} lacks {e}; restore it from a copy") from e
+        raise HomeError(
+            f"{marker} lacks {e}; let `headrace doctor --repair` write it again"
+        ) from e
 
 
 def check_new(path: Path) -> None:
@@ -147,11 +167,28 @@ def check_new(path: Path) -> None:
         raise HomeError(f"{path} is not a directory; name another home with --home")
     ours = {"catalog.sqlite", "catalog.sqlite-wal", "catalog.sqlite-shm", "lake", "locks", "views"}
     ours |= {"headrace.toml", "home.json", "home.json.new", "index", "staging", "tmp"}
+    ours |= {"backups", "mark.json"}
     strange = sorted(p.name for p in path.iterdir() if p.name not in ours) if path.exists() else []
     if strange:
         raise HomeError(
             f"{path} is not empty and no headrace home (it holds {strange[0]!r}); "
             "name an empty or new directory with --home"
+        )
+
+
+def check_unused(path: Path) -> None:
+    """Refuse to begin a home anew where the data of one lies: only its `home.json` is missing.
+
+    A creation that was interrupted leaves no data file behind.
+
+    Raises:
+        HomeError: there are data files, or copies of a catalog.
+    """
+    held = [*(path / "lake").rglob("*.parquet"), *(path / "backups").glob("catalog-*")]
+    if held:
+        raise HomeError(
+            f"{path} has no home.json, but data ({held[0].relative_to(path)}); nothing was "
+            "touched. `headrace doctor --repair` writes it again, or name another home with --home"
         )
 
 
@@ -173,6 +210,12 @@ def write_marker(home: Home, made_by: str) -> None:
     for parent in home.path.parents:  # any of them may have been made for this home
         with contextlib.suppress(PermissionError):  # one that we may not read, we did not make
             sync_directory(parent)
+
+
+def digest(path: Path) -> str:
+    """The SHA-256 of a file's content."""
+    with path.open("rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()
 
 
 def sync_directory(path: Path) -> None:

@@ -11,7 +11,7 @@ import importlib.util
 import sqlite3
 import threading
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -19,14 +19,15 @@ from typing import TYPE_CHECKING, Any, Self
 
 import duckdb
 
-from pipelines import crash
+from pipelines import backups, crash
 from pipelines import home as homes
-from pipelines.errors import HomeError, LogError, StorageError, UsageError
+from pipelines.errors import DamageError, HomeError, LogError, StorageError, UsageError
 from pipelines.home import Home
 from pipelines.settings import Settings
 
 if TYPE_CHECKING:
     from pipelines.kafka_client import Topic
+    from pipelines.position import Position
 
 EVENT_COLUMNS = {
     "partition": "INTEGER",
@@ -59,6 +60,7 @@ _SYSTEM_TABLES = {
     "events": ", ".join(f'"{name}" {kind}' for name, kind in EVENT_COLUMNS.items()),
     "log": "log_id VARCHAR, kind VARCHAR, partitions INTEGER, created_at TIMESTAMP",
     "kafka": "recorded_at TIMESTAMP, address VARCHAR, identity VARCHAR",
+    "files": "path VARCHAR, bytes BIGINT, sha256 VARCHAR, recorded_at TIMESTAMP",
     "holes": '"partition" INTEGER, first_offset BIGINT, next_offset BIGINT, reason VARCHAR',
     "appends": "append_no BIGINT, recorded_at TIMESTAMP, origin VARCHAR, position VARCHAR, "
     "accepted BIGINT, quarantined BIGINT",
@@ -102,26 +104,49 @@ class Lake:
         self.con = connect(home, settings, read_only=read_only)
         self.log_kind = "embedded"
         self._named: set[Path] = set()
+        self._side: duckdb.DuckDBPyConnection | None = None
+        # What `integrity` remembers of this lake.
+        self.checked: tuple[int, frozenset[tuple[str, str]]] = (-1, frozenset())
+        self.chain: list[tuple[int, Position]] = []
+        self.digests: str | None = None
+
+    @property
+    def side(self) -> duckdb.DuckDBPyConnection:
+        """A second connection, outside of any transaction of the first."""
+        if self._side is None:
+            self._side = self.con.cursor()
+        return self._side
 
     def check_identity(self) -> None:
         """Refuse a catalog whose log is not the one that the home was made with.
 
         Raises:
             HomeError: the catalog holds no lake of ours.
-            LogError: it holds another log.
+            LogError: it holds another log, or is an older copy of itself.
         """
         try:
-            found = self.rows("SELECT log_id, kind FROM sys.log")
+            with self.reading():
+                found = self.rows("SELECT log_id, kind FROM sys.log")
+                snapshot = int(self.row("SELECT id FROM lake.current_snapshot()")[0])
         except duckdb.Error as e:
+            if out_of_memory(e):
+                raise
             raise HomeError(
                 f"{self.home.catalog} is no catalog of a lake ({_first_line(e)}); "
-                f"{_remedy(e)}restore it from a copy"
+                f"{_remedy(e)}let `headrace doctor --repair` put back a copy"
             ) from e
         if [log_id for log_id, _ in found] != [self.home.log_id]:
             raise LogError(
                 f"the log in {self.home.path} is not the one this home was made with (expected "
                 f"{self.home.log_id}, found {found}); restore home.json and catalog together, "
                 "or import the events into a new home"
+            )
+        furthest = backups.furthest(self.home)
+        if snapshot < furthest:
+            raise LogError(
+                f"the catalog {self.home.catalog} is older than the lake: it stands at snapshot "
+                f"{snapshot}, the lake was at {furthest}. Put the newer one back, or let "
+                "`headrace doctor --repair` restore what came after it"
             )
         self.log_kind = str(found[0][1])
         if self.settings.log is not None and self.log_kind == "embedded":
@@ -152,12 +177,21 @@ class Lake:
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[None]:
-        """One read transaction: everything inside sees one state of the lake."""
+        """One read transaction: everything inside sees one state of the lake.
+
+        Raises:
+            DamageError: the catalog turned out to be damaged.
+        """
         self.con.execute("BEGIN")
         try:
             yield
+        except duckdb.Error as e:
+            if malformed(e):
+                raise damaged_catalog(self.home, e) from e
+            raise
         finally:
-            self.con.execute("ROLLBACK")
+            with contextlib.suppress(duckdb.Error):  # it would hide what went wrong
+                self.con.execute("ROLLBACK")
 
     @contextlib.contextmanager
     def writing(self, what: str) -> Iterator[Transaction]:
@@ -173,19 +207,35 @@ class Lake:
         with self.home.lock("commit", self.settings.lock_wait.total_seconds()):
             self.con.execute("BEGIN")
             try:
-                yield Transaction(self, what)
+                tx = Transaction(self, what)
+                yield tx
+                tx.seal()
                 crash.here(f"{what}.ready")
                 self.con.execute("COMMIT")
                 crash.here(f"{what}.done")
             except BaseException as e:
                 with contextlib.suppress(duckdb.Error):
                     self.con.execute("ROLLBACK")
-                if isinstance(e, duckdb.TransactionException) or disk_refused(e):
+                if malformed(e):
+                    raise damaged_catalog(self.home, e) from e
+                refused = disk_refused(e) or out_of_memory(e)
+                if refused or isinstance(e, duckdb.TransactionException):
                     raise StorageError(
                         f"the lake in {self.home.path} refused a write: {_first_line(e)}; nothing "
-                        "of it was recorded. Free space or repair the disk, then try again"
+                        f"of it was recorded. {remedy(e)}, then try again"
                     ) from e
                 raise
+            self._mark()
+        if what == "publish":
+            backups.keep(self.home)
+
+    def _mark(self) -> None:
+        """Note how far the catalog is, so that an older copy of it is recognized."""
+        with contextlib.suppress(duckdb.Error):  # committed already: nothing may fail any more
+            (newest,) = self.side.execute(
+                "SELECT max(snapshot_id) FROM __ducklake_metadata_lake.ducklake_snapshot"
+            ).fetchall()[0]
+            backups.mark(self.home, int(newest))
 
     def folder(self, schema: str, table: str) -> Path:
         """Where DuckLake keeps a table's data files."""
@@ -207,6 +257,7 @@ class Transaction:
         self.lake = lake
         self.con = lake.con
         self._what = what
+        self._written: list[Path] = []
         crash.here(f"{what}.begun")
 
     def execute(self, sql: str) -> None:
@@ -220,11 +271,29 @@ class Transaction:
         self.con.execute(f'INSERT INTO {schema}."{table}" {select}')
         fresh = _names(folder) - before
         crash.here(f"{self._what}.written")
-        for name in fresh:
-            homes.sync_file(folder / name)
-        if fresh:
-            self.lake.sync_folder(folder)
+        self.sync(folder / name for name in fresh)
         crash.here(f"{self._what}.synced")
+
+    def sync(self, files: Iterable[Path]) -> None:
+        """Make finished data files survive a power loss; their digests are recorded at the end."""
+        written = list(files)
+        for file in written:
+            homes.sync_file(file)
+        for folder in {file.parent for file in written}:
+            self.lake.sync_folder(folder)
+        self._written += written
+
+    def seal(self) -> None:
+        """Record the digests of all data files that this unit of work wrote."""
+        if not self._written:
+            return
+        now = literal(self.lake.clock())
+        rows = ", ".join(
+            f"({literal(str(file.relative_to(self.lake.home.data)))}, {file.stat().st_size}, "
+            f"'{homes.digest(file)}', {now})"
+            for file in self._written
+        )
+        self.con.execute(f"INSERT INTO sys.files VALUES {rows}")
 
     def record(self, table: str, *values: object) -> None:
         """Append one row to a table of `sys`."""
@@ -244,6 +313,7 @@ class Transaction:
                 homes.sync_file(file)
                 file.replace(place)
         self.lake.sync_folder(folder)
+        self._written += moved
         crash.here(f"{self._what}.moved")
         for file in moved:
             self.con.execute(
@@ -262,8 +332,17 @@ def open_lake(settings: Settings, *, read_only: bool = False) -> Lake:
     path = settings.home
     if not homes.exists(path):
         create(settings)
-    lake = Lake(homes.open_home(path), settings, read_only=read_only)
-    lake.check_identity()
+    home = homes.open_home(path)
+    if not home.catalog.is_file():
+        raise HomeError(
+            f"the catalog {home.catalog} is missing; `headrace doctor --repair` puts back a copy"
+        )
+    lake = Lake(home, settings, read_only=read_only)
+    try:
+        lake.check_identity()
+    except BaseException:
+        lake.close()
+        raise
     return lake
 
 
@@ -284,6 +363,7 @@ def create(settings: Settings) -> bool:
     with home.lock("commit", settings.lock_wait.total_seconds()):
         if homes.exists(path):
             return False
+        homes.check_unused(path)
         for leftover in path.glob("catalog.sqlite*"):  # of a creation that was interrupted
             leftover.unlink()
         _create_tables(home, settings, topic)
@@ -330,12 +410,15 @@ def _create_tables(home: Home, settings: Settings, topic: Topic | None) -> None:
         if topic is not None:
             open_log.bind(tx, topic)
         generations.create_first(tx)
+        tx.seal()
         lake.con.execute("COMMIT")
         # A row of megabytes, put into the catalog as text, takes it 20 s; a file of its own 1 s.
-        tx.execute(
-            "CALL lake.set_option('data_inlining_row_limit', 0, schema => 'sys', "
-            "table_name => 'quarantine')"
-        )
+        # Digests stay in the catalog: a file with them would need a digest itself.
+        for table, limit in (("quarantine", 0), ("files", 1 << 30)):
+            tx.execute(
+                f"CALL lake.set_option('data_inlining_row_limit', {limit}, schema => 'sys', "
+                f"table_name => '{table}')"
+            )
 
 
 _loading = threading.Lock()
@@ -353,9 +436,11 @@ def connect(home: Home, settings: Settings, *, read_only: bool) -> duckdb.DuckDB
         con.execute(f"ATTACH {literal(f'ducklake:sqlite:{home.catalog}')} AS lake ({mode})")
     except duckdb.Error as e:
         con.close()
+        if out_of_memory(e):
+            raise
         raise HomeError(
             f"the catalog {home.catalog} cannot be opened ({_first_line(e)}); "
-            f"{_remedy(e)}restore it from a copy"
+            f"{_remedy(e)}let `headrace doctor --repair` put back a copy"
         ) from e
     con.execute("USE lake")
     return con
@@ -396,9 +481,40 @@ def disk_refused(e: BaseException) -> bool:
     return isinstance(e, duckdb.Error) and any(text in str(e) for text in texts)
 
 
+def malformed(e: BaseException) -> bool:
+    """Whether an error says that the catalog's file is damaged."""
+    texts = ("disk image is malformed", "file is not a database", "database corruption")
+    return isinstance(e, duckdb.Error) and any(text in str(e) for text in texts)
+
+
+def damaged_catalog(home: Home, e: BaseException) -> DamageError:
+    """The error for a catalog that turned out to be damaged."""
+    return DamageError(
+        f"the catalog {home.catalog} is damaged ({_first_line(e)}); nothing was read from it or "
+        "recorded in it. `headrace doctor` says what is wrong, `headrace doctor --repair` puts "
+        "back a copy"
+    )
+
+
+def out_of_memory(e: BaseException) -> bool:
+    """Whether an error says that there is too little memory for the work."""
+    return isinstance(e, duckdb.OutOfMemoryException | MemoryError)
+
+
+def remedy(e: BaseException) -> str:
+    """What helps where the machine refused: its disk, its memory, or its open files."""
+    if out_of_memory(e):
+        return "Raise memory_limit, or lower append_events and commit_events"
+    if "Too many open files" in str(e):
+        return "Raise the limit of open files (ulimit -n)"
+    if "unable to open database file" in str(e):  # SQLite's word for both
+        return "Free space or repair the disk, or raise the limit of open files (ulimit -n)"
+    return "Free space or repair the disk"
+
+
 def _remedy(e: BaseException) -> str:
     """What to try before a copy: a catalog on a disk that refuses may well be whole."""
-    return "free space or repair the disk, and only if that does not help " * disk_refused(e)
+    return f"{remedy(e)}, and only if that does not help " if disk_refused(e) else ""
 
 
 def _names(folder: Path) -> set[str]:

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pipelines import crash
+from pipelines import crash, integrity
 from pipelines import home as homes
 from pipelines.errors import LogError, SeamError
 from pipelines.event_log import Fetched, Hole
@@ -160,6 +160,7 @@ class Log:
             time.sleep(wait.total_seconds())
             end = self.end()
         self.check(start, end)
+        integrity.check_log(self.lake, start, end)
         target = step_towards(start, end, limit)
         columns = ", ".join(f'"{name}"' for name in (*TYPED_COLUMNS, "raw"))
         found = self.read(start, target, columns) + ' ORDER BY "partition", "offset"'
@@ -182,6 +183,7 @@ class Log:
     def last_raw(self, position: Position) -> dict[int, tuple[int, str]]:
         """Per partition, the last event below a position: its offset and original text."""
         low = Position(tuple(max(0, o - _LOOK_BACK) for o in position.offsets))
+        integrity.check_log(self.lake, low, position)
         found = self.lake.rows(
             f"""SELECT "partition", "offset", raw FROM sys.events
             WHERE {between(low, position)} AND ("partition", "offset") IN (
@@ -192,6 +194,7 @@ class Log:
 
     def position_at(self, time: datetime) -> Position:
         """Per partition, the lowest offset whose event time is at or after `time` (UTC)."""
+        integrity.check(self.lake, {("sys", "events")})
         found = dict(
             self.lake.rows(
                 'SELECT "partition", min("offset") FROM sys.events '

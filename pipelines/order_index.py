@@ -16,6 +16,7 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +26,7 @@ import pyarrow as pa
 from pyarrow import ipc
 
 from pipelines import home as homes
+from pipelines import integrity
 from pipelines.errors import LockError
 from pipelines.lake import Lake
 from pipelines.log import TYPED_COLUMNS, Log
@@ -138,12 +140,13 @@ class OrderIndex:
 
     def _record(self) -> None:
         """Name the runs and the position in one small file, replaced at once; drop old runs."""
-        names = [r.path.name for r in self._runs if r.path is not None]
+        paths = [r.path for r in self._runs if r.path is not None]
+        names = [path.name for path in paths]
         manifest = {
             "log_id": self._log.identity,
             "columns": list(TYPED_COLUMNS),
             "position": self.position.text(),
-            "runs": names,
+            "runs": {path.name: integrity.digest(path) for path in paths},
         }
         fresh = self._folder / "manifest.json.new"
         fresh.write_text(json.dumps(manifest), encoding="utf-8")
@@ -164,9 +167,9 @@ class OrderIndex:
                 and manifest["columns"] == list(TYPED_COLUMNS)
                 and self._log.end().covers(position)
             )
-            if usable:
+            if usable and _whole(folder, manifest["runs"]):
                 return [_map(folder / name) for name in manifest["runs"]], position
-        except (OSError, ValueError, KeyError, pa.ArrowInvalid):
+        except (OSError, ValueError, KeyError, AttributeError, pa.ArrowInvalid):
             pass  # a cache: it is built again from the log
         return [], Position.zero(self._lake.home.partitions)
 
@@ -183,7 +186,12 @@ class OrderIndex:
 
 
 def read_events(lake: Lake, log: Log, start: Position, end: Position) -> pa.Table:
-    """The typed events of the log from `start` up to `end`, in no order."""
+    """The typed events of the log from `start` up to `end`, in no order.
+
+    Raises:
+        DamageError: a segment that holds them is not as it was written.
+    """
+    integrity.check_log(lake, start, end)
     columns = ", ".join(f'"{name}"' for name in TYPED_COLUMNS)
     return lake.con.execute(log.read(start, end, columns)).to_arrow_table()
 
@@ -203,6 +211,13 @@ def _like(older: Run, newer: Run) -> bool:
     """Whether two neighbouring runs are to be merged: the older is at most twice the newer."""
     rows = len(older.hashes) + len(newer.hashes)
     return len(older.hashes) <= 2 * len(newer.hashes) and rows <= _LARGEST_RUN
+
+
+def _whole(folder: Path, runs: dict[str, str]) -> bool:
+    """Whether runs are as they were written: a changed one would give wrong deltas."""
+    with ThreadPoolExecutor(2) as pool:
+        found = pool.map(lambda name: integrity.digest(folder / name), runs)
+        return list(found) == list(runs.values())
 
 
 def _map(path: Path) -> Run:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from pipelines import integrity
 from pipelines.conflicts import CONFLICT
 from pipelines.errors import UsageError
 from pipelines.lake import Lake, literal
@@ -20,6 +21,8 @@ _OPEN = (
     "SELECT id, recorded_at, origin, reason, raw FROM sys.quarantine AS q WHERE NOT EXISTS "
     "(SELECT 1 FROM sys.quarantine_outcomes AS o WHERE o.id = q.id)"
 )
+
+_STORED = (("sys", "quarantine"), ("sys", "quarantine_outcomes"))
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,7 @@ class Entry:
 
 def entries(lake: Lake, *, limit: int | None = None) -> list[Entry]:
     """The open entries, oldest first."""
+    integrity.check(lake, _STORED)
     cut = "" if limit is None else f" LIMIT {int(limit)}"
     return [
         Entry(*row)
@@ -44,6 +48,7 @@ def entries(lake: Lake, *, limit: int | None = None) -> list[Entry]:
 
 def count(lake: Lake) -> int:
     """How many entries are open."""
+    integrity.check(lake, _STORED)
     return int(lake.row(f"SELECT count(*) FROM ({_OPEN})")[0])
 
 
@@ -53,6 +58,7 @@ def find(lake: Lake, entry_id: str) -> Entry:
     Raises:
         UsageError: there is none, or several.
     """
+    integrity.check(lake, _STORED)
     found = lake.rows(
         "SELECT id, recorded_at, origin, reason, raw FROM sys.quarantine "
         f"WHERE starts_with(id, {literal(entry_id)})"

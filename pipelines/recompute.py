@@ -10,6 +10,7 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from pipelines import integrity
 from pipelines.fold import fold_in_slices
 from pipelines.generations import table_columns
 from pipelines.lake import Lake
@@ -43,6 +44,7 @@ def recomputed(
 
     try:
         zero = Position.zero(len(position.offsets))
+        integrity.check_log(lake, zero, position)
         events = log.read(zero, position, ", ".join(f'"{c}"' for c in TYPED_COLUMNS))
         fold_in_slices(con, events, total=position.total, use=use, progress=progress)
         yield repeats

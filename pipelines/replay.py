@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from pipelines import generations
+from pipelines import generations, integrity
 from pipelines.errors import PromotionError, SeamError
 from pipelines.generations import Generation
 from pipelines.lake import Lake
@@ -143,6 +143,7 @@ def _start(
     cut = Position.zero(len(requested.offsets))
     if base is not None:
         cut = base.cut
+        integrity.check(lake, base.stored("orders", "ledger"))
         for name in ("orders", "ledger"):
             columns = ", ".join(f'"{c}"' for c in base.tables[name])
             filling[name] = f"SELECT {columns} FROM {base.base_table(name)}"
@@ -174,6 +175,7 @@ def consolidate(lake: Lake, number: int) -> Generation:
     line = generations.read(lake, number)
     if line.last_commit == line.after_commit:
         return line
+    integrity.check(lake, line.stored())
     filling = {name: line.select(name) for name in ("orders", "ledger")}
     for name, view in line.views.items():
         filling[name] = view.merge_sql(f"({line.partial_rows(view)})")
@@ -194,6 +196,7 @@ def difference(lake: Lake, number: int) -> Diff | None:
         live, other = generations.read(lake), generations.read(lake, number)
         if live.position != other.position:
             return None
+        integrity.check(lake, live.stored() | other.stored())
         pairs = {name: (other.select(name), live.select(name)) for name in ("orders", "ledger")}
         shared = [name for name in other.views if name in live.views]
         comparable = [

@@ -25,10 +25,11 @@ from typing import Any, Self
 
 import duckdb
 
-from pipelines import generations, settings
+from pipelines import generations, integrity, settings
 from pipelines import home as homes
 from pipelines.errors import HomeError, QueryError, SeamError, UsageError
-from pipelines.lake import Lake, open_lake
+from pipelines.generations import Generation
+from pipelines.lake import Lake, damaged_catalog, malformed, open_lake
 from pipelines.log import Log
 from pipelines.position import Position
 from pipelines.recompute import recomputed
@@ -111,6 +112,7 @@ class Serving:
 
         Raises:
             SeamError: base and deltas do not meet; there is no answer.
+            DamageError: a data file that it reads is not as it was written; no answer either.
             QueryError: the SQL was refused, failed or took too long.
         """
         check_select(sql)
@@ -121,6 +123,7 @@ class Serving:
                 self._cache.move_to_end(key)
                 return self._cache[key]
             line = generations.read(self._lake)
+            integrity.check(self._lake, self._read_by(sql, line))
             answer = self._run(sql, max_rows, timeout)
         answer = replace(
             answer, cut=line.cut, position=line.position, logic=line.logic, generation=line.number
@@ -129,6 +132,18 @@ class Serving:
         while len(self._cache) > _CACHED:
             self._cache.popitem(last=False)
         return answer
+
+    def _read_by(self, sql: str, line: Generation) -> set[integrity.Table]:
+        """The tables that a query reads, behind the views; all that are served if in doubt."""
+        everything = line.stored()
+        try:
+            names = self._lake.con.get_table_names(sql, qualified=True)
+        except duckdb.Error:
+            return everything  # it will not run either, and that says why
+        parts = [name.split(" AS ")[0].replace('"', "").split(".") for name in names]
+        if any(len(part) < 2 for part in parts):
+            return everything
+        return {(part[-2], part[-1]) for part in parts}
 
     def _run(self, sql: str, max_rows: int | None, timeout: timedelta | None) -> Answer:
         con = self._lake.con
@@ -143,6 +158,8 @@ class Serving:
                     f"the query took longer than {timeout}; narrow it, or raise the limit"
                 ) from e
             except duckdb.Error as e:
+                if malformed(e):
+                    raise damaged_catalog(self._lake.home, e) from e
                 raise _as_ours(e) from e
         truncated = max_rows is not None and len(rows) > max_rows
         nowhere = Position(())

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from pipelines import generations
+from pipelines import generations, integrity
 from pipelines.generations import Generation
 from pipelines.lake import Lake
 from pipelines.log import Log
@@ -75,6 +75,7 @@ def verify(lake: Lake, number: int | None = None, *, progress: Progress = silent
     log = Log(lake)
     with lake.reading():
         line = generations.read(lake, number)
+        integrity.check(lake, line.stored())
         with recomputed(lake, log, line.position, "proof_", progress) as repeats:
             pairs = {"orders": (line.select("orders"), "SELECT * FROM proof_orders")}
             pairs["ledger"] = (line.select("ledger"), "SELECT * FROM proof_ledger")

@@ -7,13 +7,12 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from pipelines import generations
+from pipelines import generations, oracle
 from pipelines.batch import Batch
 from pipelines.log import Log, between
+from pipelines.oracle import Table
 from pipelines.position import Position
 from pipelines.speed import Speed
-from tests import oracle
-from tests.oracle import Table
 
 if TYPE_CHECKING:
     from pipelines.lake import Lake

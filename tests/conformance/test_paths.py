@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pipelines import batch, generations, maintenance, replay, serving
+from pipelines import batch, generations, maintenance, oracle, replay, serving
 from pipelines.log import Log
 from pipelines.position import Position
-from tests import oracle
 from tests.conformance.paths import (
     BUILT_IN,
     TABLES,

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pipelines import batch, generations
-from tests import oracle
+from pipelines import batch, generations, oracle
 from tests.conformance.paths import append, assert_exact, conflicts, logged, run_speed
 from tests.conformance.streams import combined
 

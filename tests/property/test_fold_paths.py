@@ -11,10 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines import batch
+from pipelines import batch, oracle
 from pipelines.lake import create, open_lake
 from pipelines.settings import load
-from tests import oracle
 from tests.conformance.paths import BUILT_IN, append, assert_exact, differences, run_speed, served
 from tests.conformance.streams import Shop
 

@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipelines import oracle
 from pipelines.fold import fold
+from pipelines.oracle import Table
 from schemas.decode import decode
-from tests import oracle
 from tests.conformance.paths import differences
 from tests.conformance.streams import SITUATIONS, Shop
-from tests.oracle import Table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,0 +1,227 @@
+"""The oracle's tables: their columns, and each view as plain Python over `orders` and `ledger`.
+
+Like the rest of the oracle it imports nothing of the project's own machinery. Money is Decimal.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+Row = dict[str, Any]
+
+ZERO = Decimal(0)
+ORDERS = (
+    *("order_id", "customer_id", "currency", "country", "channel", "status"),
+    *("placed_at", "paid_at", "shipped_at", "delivered_at", "cancelled_at"),
+    *("gross", "paid", "refunded", "net", "units"),
+    *("event_count", "first_offset", "last_offset", "partition"),
+)
+LEDGER = (
+    *("order_id", "customer_id", "product_id", "country"),
+    *("kind", "booked_at", "currency", "quantity", "amount"),
+)
+PLACEMENT = {"first_offset", "last_offset", "partition"}
+"""Columns of `orders` that say where events lie, not what they mean."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Columns and a bag of rows."""
+
+    columns: tuple[str, ...]
+    rows: Counter[tuple[Any, ...]]
+
+    @classmethod
+    def of(cls, columns: Iterable[str], rows: Iterable[Row]) -> "Table":
+        """A table of rows as dicts."""
+        names = tuple(columns)
+        return cls(names, Counter(tuple(row[name] for name in names) for row in rows))
+
+    def without(self, dropped: set[str]) -> "Table":
+        """The same bag without some columns."""
+        kept = [i for i, name in enumerate(self.columns) if name not in dropped]
+        rows: Counter[tuple[Any, ...]] = Counter()
+        for row, times in self.rows.items():
+            rows[tuple(row[i] for i in kept)] += times
+        return Table(tuple(self.columns[i] for i in kept), rows)
+
+
+def total(rows: Iterable[Row]) -> Decimal:
+    """The sum of their amounts."""
+    return sum((row["amount"] for row in rows), ZERO)
+
+
+def quotient(top: Decimal | int | None, bottom: Decimal | int | None) -> Decimal | None:
+    """Exact division to 4 digits, half away from zero; nothing over 0, or without either part."""
+    if top is None or bottom is None or bottom == 0:
+        return None
+    n, m = Decimal(top).as_integer_ratio()
+    p, q = Decimal(bottom).as_integer_ratio()
+    over, under = n * q * 10_000, m * p
+    whole, rest = divmod(abs(over), abs(under))
+    whole += 2 * rest >= abs(under)
+    return Decimal(whole if (over < 0) == (under < 0) else -whole).scaleb(-4)
+
+
+def grouped(rows: Iterable[Row], key: Callable[[Row], tuple[Any, ...]]) -> Iterable[Any]:
+    """Pairs of key and its rows."""
+    groups: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
+    for row in rows:
+        groups[key(row)].append(row)
+    return groups.items()
+
+
+def of_kind(rows: Iterable[Row], *kinds: str) -> list[Row]:
+    """The ledger rows of these kinds."""
+    return [row for row in rows if row["kind"] in kinds]
+
+
+def revenue_by_day(ledger: list[Row]) -> Iterable[Row]:
+    """Built in: money by day of booking."""
+    for (day, currency), rows in grouped(ledger, lambda r: (r["booked_at"].date(), r["currency"])):
+        orders, net = len(of_kind(rows, "placed")), total(rows)
+        yield {
+            "day": day,
+            "currency": currency,
+            "orders": orders,
+            "gross": total(of_kind(rows, "sale", "shipping", "discount")),
+            "cancelled": total(of_kind(rows, "cancellation")),
+            "returned": total(of_kind(rows, "return")),
+            "net": net,
+            "average_order": quotient(net, orders),
+        }
+
+
+def revenue_by_minute(ledger: list[Row]) -> Iterable[Row]:
+    """Built in: money by minute of booking."""
+
+    def key(row: Row) -> tuple[Any, ...]:
+        return row["booked_at"].replace(second=0, microsecond=0), row["currency"]
+
+    for (minute, currency), rows in grouped(ledger, key):
+        yield {
+            "minute": minute,
+            "currency": currency,
+            "orders": len(of_kind(rows, "placed")),
+            "gross": total(of_kind(rows, "sale", "shipping", "discount")),
+            "net": total(rows),
+        }
+
+
+def product_sales(ledger: list[Row]) -> Iterable[Row]:
+    """Built in: pieces and money by product."""
+    of_products = [row for row in ledger if row["product_id"] is not None]
+    for (product, currency), rows in grouped(
+        of_products, lambda r: (r["product_id"], r["currency"])
+    ):
+        yield {
+            "product_id": product,
+            "currency": currency,
+            "units": sum(row["quantity"] for row in rows),
+            "gross": total(of_kind(rows, "sale")),
+            "returned": total(of_kind(rows, "return")),
+            "net": total(rows),
+        }
+
+
+def customer_value(ledger: list[Row]) -> Iterable[Row]:
+    """Built in: what a customer is worth."""
+    for (customer, currency), rows in grouped(ledger, lambda r: (r["customer_id"], r["currency"])):
+        orders, net = len(of_kind(rows, "placed")), total(rows)
+        yield {"customer_id": customer, "currency": currency, "orders": orders, "net": net}
+
+
+def country_sales(ledger: list[Row]) -> Iterable[Row]:
+    """Built in: money by country."""
+    for (country, currency), rows in grouped(ledger, lambda r: (r["country"], r["currency"])):
+        orders, net = len(of_kind(rows, "placed")), total(rows)
+        yield {"country": country, "currency": currency, "orders": orders, "net": net}
+
+
+def order_funnel(orders: list[Row]) -> Iterable[Row]:
+    """Built in: how far the orders of a day got."""
+    placed = [row for row in orders if row["placed_at"] is not None]
+    for (day,), rows in grouped(placed, lambda r: (r["placed_at"].date(),)):
+        steps = ("paid", "shipped", "delivered", "cancelled")
+        reached = {s: sum(row[f"{s}_at"] is not None for row in rows) for s in steps}
+        yield {"day": day, "placed": len(rows), **reached}
+
+
+def shelf(ledger: list[Row]) -> Iterable[Row]:
+    """A user's view of the ledger: averages, a ratio, NULL keys, sums of nothing."""
+    for (customer, product), rows in grouped(ledger, lambda r: (r["customer_id"], r["product_id"])):
+        sales, back = of_kind(rows, "sale"), of_kind(rows, "return")
+        refunds = total(back) if back else None
+        sale = total(sales) if sales else None
+        yield {
+            "customer_id": customer,
+            "product_id": product,
+            "movements": len(rows),
+            "lands": sum(row["country"] is not None for row in rows),
+            "taken": sum(row["product_id"] is not None and row["amount"] < 0 for row in rows),
+            "mean": quotient(total(rows), len(rows)),
+            "pieces": quotient(sum(row["quantity"] for row in sales), len(sales)),
+            "refunds": refunds,
+            "share": quotient(refunds, sale),
+        }
+
+
+def doors(orders: list[Row]) -> Iterable[Row]:
+    """A user's view of the orders: keys that are NULL, averages of money and of pieces."""
+    for (channel, how), rows in grouped(orders, lambda r: (r["channel"], r["status"])):
+        paid = sum((row["paid"] for row in rows), ZERO)
+        net = sum((row["net"] for row in rows), ZERO)
+        yield {
+            "channel": channel,
+            "status": how,
+            "orders": len(rows),
+            "shipped": sum(row["shipped_at"] is not None for row in rows),
+            "mean_net": quotient(net, len(rows)),
+            "mean_units": quotient(sum(row["units"] for row in rows), len(rows)),
+            "unpaid": net - paid,
+            "paid_per_net": quotient(paid, net),
+            "events": sum(row["event_count"] for row in rows),
+        }
+
+
+VIEWS: dict[str, tuple[str, Callable[[list[Row]], Iterable[Row]]]] = {
+    "revenue_by_day": (
+        "day currency orders gross cancelled returned net average_order",
+        revenue_by_day,
+    ),
+    "revenue_by_minute": ("minute currency orders gross net", revenue_by_minute),
+    "product_sales": ("product_id currency units gross returned net", product_sales),
+    "customer_value": ("customer_id currency orders net", customer_value),
+    "order_funnel": ("day placed paid shipped delivered cancelled", order_funnel),
+    "country_sales": ("country currency orders net", country_sales),
+    "shelf": (
+        "customer_id product_id movements lands taken mean pieces refunds share",
+        shelf,
+    ),
+    "doors": (
+        "channel status orders shipped mean_net mean_units unpaid paid_per_net events",
+        doors,
+    ),
+}
+"""Name to columns and rows: the six built-in views and two that a user might add."""
+
+OF_ORDERS = {"order_funnel", "doors"}
+
+USER_VIEWS = {
+    "shelf": """
+        SELECT customer_id, product_id, count(*) AS movements, count(country) AS lands,
+          count(product_id) FILTER (WHERE amount < 0) AS taken, avg(amount) AS mean,
+          avg(quantity) FILTER (WHERE kind = 'sale') AS pieces,
+          sum(amount) FILTER (WHERE kind = 'return') AS refunds,
+          sum(amount) FILTER (WHERE kind = 'return') / sum(amount) FILTER (WHERE kind = 'sale')
+            AS share
+        FROM ledger GROUP BY customer_id, product_id""",
+    "doors": """
+        SELECT channel, status, count(*) AS orders, count(shipped_at) AS shipped,
+          avg(net) AS mean_net, avg(units) AS mean_units, sum(net - paid) AS unpaid,
+          sum(paid) / sum(net) AS paid_per_net, sum(event_count) AS events
+        FROM orders GROUP BY channel, status""",
+}
+"""The SQL of the views that a user might add, next to what they mean."""
