@@ -37,6 +37,7 @@ _COMMANDS = {
     "status": "pipelines.cli_answers",
     "verify": "pipelines.cli_answers",
     "demo": "pipelines.cli_answers",
+    "fuzz": "pipelines.cli_fuzz",
 }
 _HELP = {
     "init": "Create the home (any command does it when needed).",
@@ -58,6 +59,7 @@ _HELP = {
     "status": "Where the log and the views stand.",
     "verify": "Recompute, compare every cell, store the certificate.",
     "demo": "The whole story on this machine, in about a minute.",
+    "fuzz": "Attack the seam with random steps and kills, in homes of its own.",
 }
 
 
@@ -165,18 +167,21 @@ def run(arguments: list[str]) -> int:  # noqa: PLR0911 - one return an outcome
     except Exception as e:
         if os.environ.get("HEADRACE_DEBUG"):
             raise
-        from pipelines.lake import disk_refused, malformed, out_of_memory, remedy
-
-        first = (str(e).splitlines() or [""])[0]
-        if malformed(e):
-            _say(f"the catalog is damaged ({first}); `headrace doctor` says what is wrong")
-            return 1
-        if disk_refused(e) or out_of_memory(e):
-            _say(f"{first}; what was acknowledged is safe. {remedy(e)}, then try again")
-            return 1
-        _say(f"{type(e).__name__}: {first}. Set HEADRACE_DEBUG=1 to see where it happened")
+        _say(_unforeseen(e))
         return 1
     return outcome if isinstance(outcome, int) else 0
+
+
+def _unforeseen(e: Exception) -> str:
+    """What to say of an error that nobody turned into one of ours."""
+    from pipelines.lake import disk_refused, malformed, out_of_memory, remedy
+
+    first = (str(e).splitlines() or [""])[0]
+    if malformed(e):
+        return f"the catalog is damaged ({first}); `headrace doctor` says what is wrong"
+    if disk_refused(e) or out_of_memory(e):
+        return f"{first}; what was acknowledged is safe. {remedy(e)}, then try again"
+    return f"{type(e).__name__}: {first}. Set HEADRACE_DEBUG=1 to see where it happened"
 
 
 def _say(text: str) -> None:

@@ -151,12 +151,13 @@ def status(lake: Lake) -> dict[str, Any]:
             "ORDER BY recorded_at DESC LIMIT 1"
         )
         quarantined = quarantine.count(lake)
+        events, read = log.events_below(end), log.events_below(line.position)
     return {
         "home": str(lake.home.path),
         "log_id": lake.home.log_id,
         "end": end.as_dict(),
-        "events": end.total,
-        "repeats": line.position.total - int(counted[0]),
+        "events": events,
+        "repeats": read - int(counted[0]),
         "quarantined": quarantined,
         "generation": line.number,
         "logic": line.logic,
@@ -164,7 +165,7 @@ def status(lake: Lake) -> dict[str, Any]:
         "engine": engine,
         "cut": line.cut.as_dict(),
         "position": line.position.as_dict(),
-        "lag_events": end.minus(line.position),
+        "lag_events": events - read,
         "newest_event": None if newest is None else f"{newest.isoformat()}Z",
         "speed": _speed_state(lake),
         "certificate": None

@@ -178,7 +178,10 @@ def log_command() -> None:
 @click.pass_context
 def tail_command(ctx: click.Context, count: int, as_json: bool) -> None:
     """The newest events, in the order in which they came."""
+    from pipelines import integrity
+
     with open_lake(ctx, read_only=True) as lake:
+        integrity.check(lake, {("sys", "events")})
         rows = lake.rows(
             'SELECT "partition", "offset", time, type, order_id, source, id, version, raw '
             f'FROM sys.events ORDER BY appended_at DESC, "offset" DESC LIMIT {count}'
@@ -200,6 +203,7 @@ def show_log_command(
     as_json: bool,
 ) -> None:
     """The events of an order, or the one at a place, with their original JSON."""
+    from pipelines import integrity
     from pipelines.lake import literal
 
     if (order_id is None) == (partition is None or offset is None):
@@ -208,6 +212,7 @@ def show_log_command(
     if order_id is None:
         condition = f'"partition" = {partition} AND "offset" = {offset}'
     with open_lake(ctx, read_only=True) as lake:
+        integrity.check(lake, {("sys", "events")})
         rows = lake.rows(
             'SELECT "partition", "offset", time, type, order_id, source, id, version, raw '
             f'FROM sys.events WHERE {condition} ORDER BY "partition", "offset"'

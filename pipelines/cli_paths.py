@@ -110,11 +110,13 @@ def batch_command(
 ) -> None:
     """Recompute a base at the log's end, check it, and publish it in one step."""
     from pipelines import batch
+    from pipelines.log import Log
 
     with open_lake(ctx, spark_master=master) as lake:
         done = batch.run(
             lake, engine=engine, incremental=incremental, report=console.steps("batch")
         )
+        events = 0 if done is None else Log(lake).events_below(done.cut)
     if done is None:
         console.emit({"published": False}, "nothing to recompute: no new events", as_json=as_json)
         return
@@ -126,13 +128,13 @@ def batch_command(
         "engine": done.engine,
         "mode": done.mode,
         "rows": dict(done.rows),
-        "events": done.cut.total,
+        "events": events,
         "events_read": done.events_read,
         "repeats": done.repeats,
         "seconds": round(done.seconds, 3),
     }
     text = (
-        f"base {done.base} of generation {done.generation} at {done.cut}: {done.cut.total:,} "
+        f"base {done.base} of generation {done.generation} at {done.cut}: {events:,} "
         f"events ({done.repeats:,} redelivered), {done.engine} {done.mode}, {done.seconds:.1f} s"
     )
     if not done.live:

@@ -139,6 +139,12 @@ class Crew:
         process.close()
         self._workers = [None if w is process else w for w in self._workers]
 
+    def dismiss(self) -> None:
+        """Kill both: nobody knows what they are doing."""
+        for process in self._workers:
+            if process is not None:
+                self.bury(process)
+
     def leave(self) -> None:
         """Let go of the home."""
         for process in self._workers:

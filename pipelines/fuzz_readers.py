@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from pipelines import oracle, serving
-from pipelines.errors import HeadraceError, QueryError
+from pipelines.errors import QueryError
 from pipelines.fuzz_model import Model, Offsets, Totals
 from pipelines.oracle import Table
 from pipelines.position import Position
@@ -145,7 +145,7 @@ class Watcher:
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self.answers: list[Answer] = []
-        self.refusals: list[HeadraceError] = []
+        self.refusals: list[Exception] = []
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -164,7 +164,7 @@ class Watcher:
         while not self._over.wait(_PAUSE):
             try:
                 answer = self._reader.ask()
-            except HeadraceError as e:
+            except Exception as e:  # noqa: BLE001 - judged when the step is over
                 self.refusals.append(e)
             else:
                 if not self.answers or self.answers[-1] is not answer:

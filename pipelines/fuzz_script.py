@@ -109,7 +109,7 @@ def drawn(seed: int, episode: int) -> Script:
         episode,
         partitions=rng.randint(2, 4),
         commit_events=rng.choice((4, 9, 20, 60)),
-        replay_events=rng.choice((15, 50, 1_000)),
+        replay_events=rng.choice((40, 200, 1_000)),
         pilot=rng.random() < 0.5,  # noqa: PLR2004
         steps=tuple(steps),
     )

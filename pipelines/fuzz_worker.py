@@ -57,7 +57,7 @@ class Worker:
             crash.arm(command.get("crash"))
             return {"done": self._do(command, self.lake)}
         except HeadraceError as e:
-            return {"refused": [type(e).__name__, str(e)]}
+            return {"refused": [type(e).__name__, _told(e)]}
         except Exception:  # noqa: BLE001 - whatever it is, it is what the fuzzer looks for
             return {"broke": traceback.format_exc()}
         finally:
@@ -140,7 +140,12 @@ class Worker:
                 try:
                     self._do(inner, beside)
                 except HeadraceError as e:
-                    self._tell({"inner": [inner["do"], type(e).__name__, str(e)]})
+                    self._tell({"inner": [inner["do"], type(e).__name__, _told(e)]})
+
+
+def _told(e: HeadraceError) -> str:
+    """What an error says, and in full what it came from."""
+    return str(e) if e.__cause__ is None else f"{e}\n{e.__cause__}"
 
 
 def _advance(speed: Speed, lake: Lake, commits: int | None) -> int:

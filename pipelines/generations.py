@@ -165,6 +165,12 @@ def read(lake: Lake, number: int | None = None) -> Generation:
     )
 
 
+def stored_views(lake: Lake, number: int) -> dict[str, View]:
+    """The views that a generation was made with, its seam whole or not."""
+    (texts,) = lake.row(f"SELECT views FROM sys.generations WHERE generation = {number}")
+    return {name: _stored_view(name, sql) for name, sql in json.loads(texts).items()}
+
+
 def reached(lake: Lake) -> list[Position]:
     """All positions that any base or commit says it has read up to, its seam whole or not."""
     found = lake.rows(

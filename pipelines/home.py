@@ -7,6 +7,7 @@ HOME/views/*.sql      the user's own views
 HOME/index/           events by order; a cache, made again when it is missing
 HOME/backups/         copies of the catalog; `backups` makes them
 HOME/mark.json        the newest snapshot that was committed
+HOME/merged.json      digests of merged files, for the moment until the lake has them
 HOME/staging/         bases on their way to be published
 HOME/locks/           one file a lock, and who holds it
 """
@@ -17,7 +18,7 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -57,6 +58,11 @@ class Home:
     def mark(self) -> Path:
         """The file that says which snapshot was committed last."""
         return self.path / "mark.json"
+
+    @property
+    def merged(self) -> Path:
+        """The file with digests of merged files, until the lake has them."""
+        return self.path / "merged.json"
 
     @property
     def views(self) -> Path:
@@ -166,8 +172,8 @@ def check_new(path: Path) -> None:
     if path.exists() and not path.is_dir():
         raise HomeError(f"{path} is not a directory; name another home with --home")
     ours = {"catalog.sqlite", "catalog.sqlite-wal", "catalog.sqlite-shm", "lake", "locks", "views"}
-    ours |= {"headrace.toml", "home.json", "home.json.new", "index", "staging", "tmp"}
-    ours |= {"backups", "mark.json"}
+    ours |= {"headrace.toml", "home.json", "home.json.new", "index", "staging", "tmp", "held"}
+    ours |= {"backups", "mark.json", "merged.json", "merged.new"}
     strange = sorted(p.name for p in path.iterdir() if p.name not in ours) if path.exists() else []
     if strange:
         raise HomeError(
@@ -210,6 +216,27 @@ def write_marker(home: Home, made_by: str) -> None:
     for parent in home.path.parents:  # any of them may have been made for this home
         with contextlib.suppress(PermissionError):  # one that we may not read, we did not make
             sync_directory(parent)
+
+
+def noted(home: Home) -> dict[str, tuple[int, str]]:
+    """Digests of merged files that are not recorded in the lake yet: path to bytes, SHA-256."""
+    try:
+        found = json.loads(home.merged.read_text(encoding="utf-8"))
+        return {str(path): (int(size), str(sha)) for path, (size, sha) in found.items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}
+
+
+def note(home: Home, digests: Mapping[str, tuple[int, str]]) -> None:
+    """Write these digests down, durably; none at all removes the file."""
+    if not digests:
+        home.merged.unlink(missing_ok=True)
+        return
+    fresh = home.merged.with_suffix(".new")
+    fresh.write_text(json.dumps(dict(digests)), encoding="utf-8")
+    sync_file(fresh)
+    fresh.replace(home.merged)
+    sync_directory(home.path)
 
 
 def digest(path: Path) -> str:

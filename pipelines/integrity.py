@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipelines import home as homes
@@ -108,7 +108,16 @@ def files(
         JOIN {METADATA}.ducklake_schema AS s ON t.schema_id = s.schema_id
         LEFT JOIN ({_digests(lake)}) AS d ON d.path = s.path || t.path || f.path
         WHERE {alive}{chosen} ORDER BY ALL""").fetchall()
-    return [DataFile(*row) for row in found]
+    named = [DataFile(*row) for row in found]
+    if all(f.digest is not None for f in named):
+        return named
+    noted = homes.noted(lake.home)  # of a merge that was committed a moment ago
+    return [
+        f
+        if f.digest is not None or f.path not in noted
+        else replace(f, bytes=noted[f.path][0], digest=noted[f.path][1])
+        for f in named
+    ]
 
 
 def damage_of(lake: Lake, file: DataFile) -> Damage | None:
@@ -219,6 +228,26 @@ def refusal(lake: Lake, found: Sequence[Damage]) -> DamageError:
     )
 
 
+def unrecorded(lake: Lake) -> set[str]:
+    """Files that the catalog names and whose digests the lake does not have."""
+    found = lake.side.execute(f"""
+        SELECT s.path || t.path || f.path FROM {METADATA}.ducklake_data_file AS f
+        JOIN {METADATA}.ducklake_table AS t ON f.table_id = t.table_id
+        JOIN {METADATA}.ducklake_schema AS s ON t.schema_id = s.schema_id
+        WHERE s.path || t.path || f.path NOT IN (SELECT path FROM ({_digests(lake)}))""").fetchall()
+    return {path for (path,) in found}
+
+
+def forgotten(lake: Lake) -> list[str]:
+    """Recorded files that the catalog names no longer and that do not exist."""
+    found = lake.side.execute(f"""
+        SELECT d.path FROM ({_digests(lake)}) AS d WHERE d.path NOT IN (
+          SELECT s.path || t.path || f.path FROM {METADATA}.ducklake_data_file AS f
+          JOIN {METADATA}.ducklake_table AS t ON f.table_id = t.table_id
+          JOIN {METADATA}.ducklake_schema AS s ON t.schema_id = s.schema_id)""").fetchall()
+    return [path for (path,) in found if not (lake.home.data / path).exists()]
+
+
 def _refuse(
     lake: Lake,
     tables: Collection[Table],
@@ -265,6 +294,8 @@ def _digests(lake: Lake) -> str:
             JOIN {METADATA}.ducklake_table AS t ON i.table_id = t.table_id
             JOIN {METADATA}.ducklake_schema AS s ON t.schema_id = s.schema_id
             WHERE s.schema_name = 'sys' AND t.table_name = 'files' """).fetchall()
+        if not tables:
+            return "SELECT NULL AS path, NULL AS bytes, NULL AS sha256 WHERE false"
         lake.digests = " UNION ALL ".join(
             f'SELECT path, bytes, sha256 FROM {METADATA}."{name}" WHERE end_snapshot IS NULL'
             for (name,) in tables

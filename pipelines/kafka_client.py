@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     from kafka.admin import KafkaAdminClient
 
 _SCHEME = "kafka://"
+_ADDRESS = re.compile(
+    r"kafka://(?P<servers>[^/@\s?#]+)/(?P<topic>[A-Za-z0-9._-]{1,249})", flags=re.ASCII
+)
+_SERVER = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):(?P<port>\d{1,5})", flags=re.ASCII)
 _FOREVER = "-1"
 _ANY_TIME = str((1 << 63) - 1)
 """Events carry the time when they happened; a broker's limit on it would refuse late ones."""
@@ -39,16 +44,17 @@ class Address:
         Raises:
             UsageError: it is written in another way.
         """
-        rest = text.removeprefix(_SCHEME)
-        servers, slash, topic = rest.partition("/")
-        listed = tuple(server for server in servers.split(",") if server)
-        ported = all(server.rpartition(":")[2].isdigit() for server in listed)
-        if not text.startswith(_SCHEME) or not slash or not topic or not listed or not ported:
+        read = _ADDRESS.fullmatch(text)
+        servers = tuple(read["servers"].split(",")) if read else ()
+        ports = [_SERVER.fullmatch(server) for server in servers]
+        usable = all(found is not None and 0 < int(found["port"]) < 1 << 16 for found in ports)
+        if read is None or not usable or read["topic"] in {".", ".."}:
+            shown = re.sub(r"(kafka://)?.*@", r"\1…@", text)  # a password may stand before it
             raise UsageError(
-                f"{text!r} is no log; write kafka://host:port/topic, several hosts with commas "
+                f"{shown!r} is no log; write kafka://host:port/topic, several hosts with commas "
                 "between. Names and passwords belong into the settings"
             )
-        return cls(listed, topic)
+        return cls(servers, read["topic"])
 
     def __str__(self) -> str:
         return f"{_SCHEME}{','.join(self.servers)}/{self.topic}"
@@ -72,7 +78,12 @@ class Topic:
 
 
 def options(address: Address, settings: Settings) -> dict[str, Any]:
-    """What every client of this topic is made with: servers, encryption, credentials."""
+    """What every client of this topic is made with: servers, encryption, credentials.
+
+    Raises:
+        UsageError: the protocol asks for credentials and there are none, or the other way round.
+    """
+    _check_credentials(settings)
     chosen: dict[str, Any] = {
         "bootstrap_servers": list(address.servers),
         "client_id": "headrace",
@@ -91,6 +102,21 @@ def options(address: Address, settings: Settings) -> dict[str, Any]:
         if settings.kafka_sasl_password is not None:
             chosen["sasl_plain_password"] = settings.kafka_sasl_password.get_secret_value()
     return chosen
+
+
+def _check_credentials(settings: Settings) -> None:
+    protocol, mechanism = settings.kafka_security_protocol, settings.kafka_sasl_mechanism
+    named = settings.kafka_sasl_username, settings.kafka_sasl_password
+    if protocol.startswith("SASL") and (mechanism is None or None in named):
+        raise UsageError(
+            f"kafka_security_protocol is {protocol}: set kafka_sasl_mechanism, kafka_sasl_username "
+            "and kafka_sasl_password as well"
+        )
+    if mechanism is not None and not protocol.startswith("SASL"):
+        raise UsageError(
+            f"kafka_sasl_mechanism is {mechanism}, but kafka_security_protocol is {protocol}, "
+            "which sends no credentials: set it to SASL_SSL"
+        )
 
 
 @contextlib.contextmanager
@@ -133,28 +159,34 @@ def describe(address: Address, settings: Settings) -> Topic | None:
     Raises:
         BrokerError: Kafka could not be reached.
     """
-    from kafka.errors import UnknownTopicOrPartitionError
-
     with admin(address, settings) as client, reaching(address, "look at the topic"):
-        try:
-            (found,) = client.describe_topics([address.topic])
-        except UnknownTopicOrPartitionError:
-            return None
-        if found["error_code"] == UnknownTopicOrPartitionError.errno:
+        told = found(client, address)
+        if told is None:
             return None
         from kafka.admin import ConfigResource, ConfigResourceType
 
         asked = ConfigResource(ConfigResourceType.TOPIC, address.topic)
-        told = client.describe_configs([asked], config_filter="all")
+        configs = client.describe_configs([asked], config_filter="all")["topic"][address.topic]
         cluster = client.describe_cluster()["cluster_id"]
     return Topic(
         address.topic,
         cluster,
-        str(found["topic_id"]),
-        len(found["partitions"]),
-        min(len(p["replica_nodes"]) for p in found["partitions"]),
-        {name: str(found["value"]) for name, found in told["topic"][address.topic].items()},
+        str(told["topic_id"]),
+        len(told["partitions"]),
+        min(len(p["replica_nodes"]) for p in told["partitions"]),
+        {name: str(config["value"]) for name, config in configs.items()},
     )
+
+
+def found(client: KafkaAdminClient, address: Address) -> dict[str, Any] | None:
+    """What the cluster says of the topic's id and partitions; None if there is no such topic."""
+    from kafka.errors import UnknownTopicOrPartitionError
+
+    try:
+        (told,) = client.describe_topics([address.topic])
+    except UnknownTopicOrPartitionError:
+        return None
+    return None if told["error_code"] == UnknownTopicOrPartitionError.errno else told
 
 
 def create(address: Address, settings: Settings) -> Topic:

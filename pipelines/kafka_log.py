@@ -19,11 +19,13 @@ from pipelines.errors import BrokerError, LogError
 from pipelines.event_log import Fetched
 from pipelines.kafka_client import Address, Topic, options, reaching
 from pipelines.kafka_records import Records, typed
+from pipelines.kafka_watch import Watch
 from pipelines.log import Appended, Log
 from pipelines.logs import logger
 from pipelines.partitioning import order_hashes
 from pipelines.position import Position
 from schemas.decode import decode
+from schemas.strict_json import WHITESPACE
 
 if TYPE_CHECKING:
     from kafka import KafkaConsumer, KafkaProducer, TopicPartition
@@ -47,6 +49,7 @@ class KafkaLog:
         self.address = address
         self.topic = topic
         self._archive = Log(lake)
+        self._watch = Watch(address, lake.settings, topic, _group(lake))
         self._reader: KafkaConsumer | None = None
         self._writer: KafkaProducer | None = None
         self._at: Position | None = None
@@ -62,6 +65,7 @@ class KafkaLog:
             if client is not None:
                 with contextlib.suppress(Exception):
                     client.close()
+        self._watch.close()
         self._reader = self._writer = self._at = None
 
     def begin(self) -> Position:
@@ -101,12 +105,6 @@ class KafkaLog:
         Raises:
             LogError: records at it have expired, or the topic ends before it.
         """
-        if len(position.offsets) != self.topic.partitions:
-            raise LogError(
-                f"{self.address} has {self.topic.partitions} partitions, the home was made with "
-                f"{len(position.offsets)}: orders lie elsewhere now. Bring the events into a new "
-                "home"
-            )
         begin, end = self.begin(), self.end()
         if not position.covers(begin):
             raise LogError(
@@ -144,7 +142,7 @@ class KafkaLog:
         """Read on from `start`: about `limit` records at most, waiting for the first so long.
 
         Raises:
-            LogError: the topic lost records at `start`.
+            LogError: the topic lost records at `start`, or is another one now.
             BrokerError: Kafka could not be reached.
         """
         reader = self._seek(start)
@@ -157,8 +155,14 @@ class KafkaLog:
             if type(e.__cause__).__name__ == "OffsetOutOfRangeError":
                 self.check(start)  # it says what is missing
             raise
+        if ends != start.offsets or self._watch.due:
+            self._watch.confirm()
         self._at = Position(ends)
         return typed(Records(start, self._at, found), self.address, self.lake.settings)
+
+    def show(self, position: Position) -> None:
+        """Let tools that show lag see how far the lake is; best effort."""
+        self._watch.show(position)
 
     def _seek(self, start: Position) -> KafkaConsumer:
         reader = self._consumer()
@@ -172,6 +176,14 @@ class KafkaLog:
         last = self._archive.last_raw(position)
         reader = self._consumer()
         self._at = None
+        try:
+            self._compare(reader, last, begin)
+        finally:
+            reader.assign(self._partitions())
+
+    def _compare(
+        self, reader: KafkaConsumer, last: dict[int, tuple[int, str]], begin: Position
+    ) -> None:
         for partition, (offset, raw) in last.items():
             if offset < begin.offsets[partition]:
                 continue  # expired, but archived in time
@@ -179,15 +191,20 @@ class KafkaLog:
             with reaching(self.address, "read on"):
                 reader.assign([tp])
                 reader.seek(tp, offset)
-                found = _one(reader, tp)
-            if found is None or found.offset != offset or found.value != raw.encode():
-                reader.assign(self._partitions())
+                found = _one(reader, tp, self.lake.settings.kafka_timeout.total_seconds())
+                silent = found is None and reader.position(tp) == offset
+            if silent:
+                raise BrokerError(
+                    f"{self.address} did not give the record at partition {partition}, offset "
+                    f"{offset} in {self.lake.settings.kafka_timeout}; see that the brokers run"
+                )
+            kept = b"" if found is None else (found.value or b"").strip(WHITESPACE)
+            if found is None or found.offset != offset or kept != raw.encode():
                 raise LogError(
                     f"{self.address} holds another record at partition {partition}, offset "
                     f"{offset} than the one that was read from it: it was replaced, or lost its "
                     "end and grew again. Restore it, or bring its events into a new home"
                 )
-        reader.assign(self._partitions())
 
     def _produce(self, events: pa.Table) -> Position:
         """Send events in their order; gives, per partition, the offset after the last of them."""
@@ -277,6 +294,12 @@ class KafkaLog:
         return self._writer
 
 
+def _group(lake: Lake) -> str:
+    """The consumer group that shows our lag: of this home and no other."""
+    named = lake.settings.kafka_group
+    return f"headrace-{lake.home.path.name}-{lake.home.log_id[:8]}" if named is None else named
+
+
 def _poll(reader: KafkaConsumer, limit: int, wait: float) -> dict[int, list[Any]]:
     """Records by partition: until there are `limit`, or none come any more, or a second is over."""
     found: dict[int, list[Any]] = {}
@@ -293,9 +316,10 @@ def _poll(reader: KafkaConsumer, limit: int, wait: float) -> dict[int, list[Any]
     return found
 
 
-def _one(reader: KafkaConsumer, tp: TopicPartition) -> Any:
-    """The next record of a partition; None if there is none within ten seconds."""
-    for _ in range(100):
+def _one(reader: KafkaConsumer, tp: TopicPartition, wait: float) -> Any:
+    """The next record of a partition; None if there is none within so many seconds."""
+    end = time.monotonic() + wait
+    while time.monotonic() < end:
         for record in reader.poll(100, 1).get(tp, ()):
             return record
     return None

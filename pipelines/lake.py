@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import duckdb
 
-from pipelines import backups, crash
+from pipelines import backups, crash, held_files
 from pipelines import home as homes
 from pipelines.errors import DamageError, HomeError, LogError, StorageError, UsageError
 from pipelines.home import Home
@@ -202,7 +202,7 @@ class Lake:
 
         Raises:
             LockError: another writer did not finish in time.
-            StorageError: the disk or the catalog refused; nothing was recorded.
+            StorageError: the disk or the catalog refused; the error says what was recorded.
         """
         with self.home.lock("commit", self.settings.lock_wait.total_seconds()):
             self.con.execute("BEGIN")
@@ -211,7 +211,7 @@ class Lake:
                 yield tx
                 tx.seal()
                 crash.here(f"{what}.ready")
-                self.con.execute("COMMIT")
+                self._commit(tx)
                 crash.here(f"{what}.done")
             except BaseException as e:
                 with contextlib.suppress(duckdb.Error):
@@ -229,13 +229,51 @@ class Lake:
         if what == "publish":
             backups.keep(self.home)
 
+    def _commit(self, tx: Transaction) -> None:
+        """Commit, and let a commit that failed leave nothing half done.
+
+        Raises:
+            StorageError: it is recorded all the same, or nobody can say whether it is.
+        """
+        before = self._newest()
+        held_files.hold(self.home, tx.files)
+        try:
+            self.con.execute("COMMIT")
+        except duckdb.Error as e:
+            unsure = f"the lake in {self.home.path} refused a write: {_first_line(e)};"
+            try:
+                held_files.put_back(self.home)
+                # SQLite writes this over what the failed commit left in its journal.
+                self.side.execute(
+                    "UPDATE __ducklake_metadata_lake.ducklake_metadata SET value = value "
+                    "WHERE key = 'version'"
+                )
+                recorded = self._newest() != before
+            except (duckdb.Error, OSError):
+                raise StorageError(
+                    f"{unsure} whether it was recorded is not certain. {remedy(e)}, then look at "
+                    "headrace status; an event that is sent twice counts once"
+                ) from e
+            held_files.let_go(self.home)
+            if recorded:
+                raise StorageError(
+                    f"{unsure} it was recorded all the same, but may not outlive a power loss. "
+                    f"{remedy(e)}; an event that is sent twice counts once"
+                ) from e
+            raise
+        held_files.let_go(self.home)
+
+    def _newest(self) -> int:
+        """The number of the last snapshot that is committed."""
+        (found,) = self.side.execute(
+            "SELECT max(snapshot_id) FROM __ducklake_metadata_lake.ducklake_snapshot"
+        ).fetchall()[0]
+        return int(found)
+
     def _mark(self) -> None:
         """Note how far the catalog is, so that an older copy of it is recognized."""
         with contextlib.suppress(duckdb.Error):  # committed already: nothing may fail any more
-            (newest,) = self.side.execute(
-                "SELECT max(snapshot_id) FROM __ducklake_metadata_lake.ducklake_snapshot"
-            ).fetchall()[0]
-            backups.mark(self.home, int(newest))
+            backups.mark(self.home, self._newest())
 
     def folder(self, schema: str, table: str) -> Path:
         """Where DuckLake keeps a table's data files."""
@@ -258,6 +296,7 @@ class Transaction:
         self.con = lake.con
         self._what = what
         self._written: list[Path] = []
+        self.files: list[Path] = []
         crash.here(f"{what}.begun")
 
     def execute(self, sql: str) -> None:
@@ -285,15 +324,36 @@ class Transaction:
 
     def seal(self) -> None:
         """Record the digests of all data files that this unit of work wrote."""
-        if not self._written:
-            return
-        now = literal(self.lake.clock())
-        rows = ", ".join(
-            f"({literal(str(file.relative_to(self.lake.home.data)))}, {file.stat().st_size}, "
-            f"'{homes.digest(file)}', {now})"
+        self.record_files(
+            (self._relative(file), file.stat().st_size, homes.digest(file))
             for file in self._written
         )
-        self.con.execute(f"INSERT INTO sys.files VALUES {rows}")
+        self.files += self._written
+        self._written = []
+
+    def set_aside(self) -> None:
+        """Note these digests in a synced file instead, to be recorded by the next unit of work.
+
+        DuckLake commits no rows together with a merge. Readers know the file meanwhile.
+        """
+        noted = homes.noted(self.lake.home)
+        for file in self._written:
+            noted[self._relative(file)] = (file.stat().st_size, homes.digest(file))
+        homes.note(self.lake.home, noted)
+        self.files += self._written
+        self._written = []
+
+    def record_files(self, digests: Iterable[tuple[str, int, str]]) -> None:
+        """Record data files: path below the lake's folder, bytes, SHA-256."""
+        now = literal(self.lake.clock())
+        rows = ", ".join(
+            f"({literal(path)}, {size}, {literal(digest)}, {now})" for path, size, digest in digests
+        )
+        if rows:
+            self.con.execute(f"INSERT INTO sys.files VALUES {rows}")
+
+    def _relative(self, file: Path) -> str:
+        return file.relative_to(self.lake.home.data).as_posix()
 
     def record(self, table: str, *values: object) -> None:
         """Append one row to a table of `sys`."""
@@ -333,6 +393,7 @@ def open_lake(settings: Settings, *, read_only: bool = False) -> Lake:
     if not homes.exists(path):
         create(settings)
     home = homes.open_home(path)
+    held_files.recover(home)
     if not home.catalog.is_file():
         raise HomeError(
             f"the catalog {home.catalog} is missing; `headrace doctor --repair` puts back a copy"

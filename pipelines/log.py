@@ -180,6 +180,10 @@ class Log:
             self.lake.row(f"SELECT coalesce(sum(n), 0) FROM ({' UNION ALL '.join(parts)})")[0]
         )
 
+    def events_below(self, position: Position) -> int:
+        """How many events lie below a position."""
+        return self.events_between(Position.zero(len(position.offsets)), position)
+
     def last_raw(self, position: Position) -> dict[int, tuple[int, str]]:
         """Per partition, the last event below a position: its offset and original text."""
         low = Position(tuple(max(0, o - _LOOK_BACK) for o in position.offsets))

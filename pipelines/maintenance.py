@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import duckdb
 
-from pipelines import generations
+from pipelines import backups, generations, integrity
 from pipelines import home as homes
-from pipelines.lake import Lake
+from pipelines.lake import Lake, literal
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,9 @@ def maintain(lake: Lake) -> Maintained:
 
     Raises:
         LockError: a writer did not finish in time.
+        DamageError: a file that was to be merged is damaged; what was merged before it stays.
     """
+    _record_merged(lake)
     dropped = _drop_generations(lake)
     merged = 0
     live = generations.read(lake)
@@ -39,25 +41,42 @@ def maintain(lake: Lake) -> Maintained:
     tables += [(live.schema, f"d{live.base}_{name}") for name in live.tables]
     for schema, table in tables:
         merged += _merge(lake, schema, table)
+    _record_merged(lake)
+    # Before old files go: from here on, no copy names a file that a merge replaced.
+    backups.keep(lake.home)
     deleted = _clean_up(lake)
+    _forget_digests(lake)
     return Maintained(merged, dropped, deleted)
 
 
 def _merge(lake: Lake, schema: str, table: str) -> int:
-    """Merge a table's small files; the merged file is synced before the catalog names it."""
+    """Merge a table's small files; the merged file is synced before the catalog names it.
+
+    Raises:
+        DamageError: a file is not as it was written; merged, it would look as if it were.
+    """
     folder = lake.folder(schema, table)
     with lake.writing("maintenance") as tx:
+        integrity.check(lake, {(schema, table)})
         before = {p.name for p in folder.iterdir()} if folder.is_dir() else set()
         found = lake.rows(
             f"CALL ducklake_merge_adjacent_files('lake', '{table}', schema => '{schema}')"
         )
-        for path in folder.iterdir() if folder.is_dir() else ():
-            if path.name not in before:
-                homes.sync_file(path)
         if folder.is_dir():
-            lake.sync_folder(folder)
-        del tx
+            tx.sync(p for p in folder.iterdir() if p.name not in before)
+            tx.set_aside()
     return sum(int(row[2]) for row in found)
+
+
+def _record_merged(lake: Lake) -> None:
+    """Bring the digests of merged files into the lake, also those that a killed round left."""
+    noted = homes.noted(lake.home)
+    if not noted:
+        return
+    with lake.writing("maintenance") as tx:
+        wanted = integrity.unrecorded(lake)
+        tx.record_files((p, size, sha) for p, (size, sha) in noted.items() if p in wanted)
+    homes.note(lake.home, {})
 
 
 def _drop_generations(lake: Lake) -> tuple[int, ...]:
@@ -103,3 +122,12 @@ def _clean_up(lake: Lake) -> int:
         for leftover in lake.home.staging.iterdir():
             shutil.rmtree(leftover, ignore_errors=True)
     return len(found)
+
+
+def _forget_digests(lake: Lake) -> None:
+    """Drop the digests of files that are gone, all in one go."""
+    with lake.writing("maintenance") as tx:
+        gone = integrity.forgotten(lake)
+        if gone:
+            listed = ", ".join(literal(path) for path in gone)
+            tx.execute(f"DELETE FROM sys.files WHERE path IN ({listed})")

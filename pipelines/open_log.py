@@ -14,6 +14,7 @@ from pipelines import kafka_client
 from pipelines.errors import LogError
 from pipelines.event_log import Hole
 from pipelines.kafka_client import Address, Topic
+from pipelines.kafka_watch import check_partitions
 from pipelines.log import Log
 from pipelines.position import Position
 
@@ -81,7 +82,12 @@ def open_log(lake: Lake) -> Iterator[EventLog]:
 
 @contextlib.contextmanager
 def open_topic(lake: Lake) -> Iterator[KafkaLog]:
-    """The topic of a home that has one, its identity checked."""
+    """The topic of a home that has one, its identity checked.
+
+    Raises:
+        LogError: it is another topic, is compacted, or has more partitions now.
+        BrokerError: Kafka could not be reached.
+    """
     known, identity = lake.row("SELECT address, identity FROM sys.kafka")
     address = Address.parse(lake.settings.log or known)
     topic = kafka_client.describe(address, lake.settings)
@@ -93,6 +99,7 @@ def open_topic(lake: Lake) -> Iterator[KafkaLog]:
             "read the new one into a new home"
         )
     kafka_client.check_usable(topic, address)
+    check_partitions(address, topic.partitions, lake.home.partitions)
     with contextlib.closing(_kafka_log(lake, address, topic)) as log:
         yield log
 

@@ -74,8 +74,9 @@ def _commits(lake: Lake, speed: Speed, log: KafkaLog, goal: Position | None) -> 
     limit = lake.settings.commit_events
     here = archive.end()
     log.check(here)
-    with ThreadPoolExecutor(1) as fetcher:
+    with ThreadPoolExecutor(1) as fetcher:  # one thread: a consumer is not shared
         coming: Future[Fetched] = fetcher.submit(log.fetch, here, limit, wait)
+        shown = fetcher.submit(log.show, here)
         try:
             while goal is None or not here.covers(goal):
                 fetched = coming.result()
@@ -90,7 +91,10 @@ def _commits(lake: Lake, speed: Speed, log: KafkaLog, goal: Position | None) -> 
                     coming = fetcher.submit(log.fetch, here, limit, wait)
                     continue
                 here = commit.position
+                if shown.done():
+                    shown = fetcher.submit(log.show, here)
                 yield commit
+            shown = fetcher.submit(log.show, here)
         finally:
-            with contextlib.suppress(BrokerError):
-                coming.result()  # the consumer is not shared: let the other thread finish
+            with contextlib.suppress(Exception):  # the first error is the one to tell
+                coming.result()

@@ -141,7 +141,7 @@ class Serving:
         except duckdb.Error:
             return everything  # it will not run either, and that says why
         parts = [name.split(" AS ")[0].replace('"', "").split(".") for name in names]
-        if any(len(part) < 2 for part in parts):
+        if not all(part[1:] for part in parts):
             return everything
         return {(part[-2], part[-1]) for part in parts}
 

@@ -54,6 +54,9 @@ class Settings(BaseSettings):
     kafka_from_earliest: bool = Field(
         default=False, description="take a topic whose beginning expired"
     )
+    kafka_group: str | None = Field(
+        None, description="group that shows our lag; default: headrace-HOME-ID, '' for none"
+    )
     kafka_replication: int = Field(1, ge=1, description="copies of a topic that we make")
     kafka_min_insync: int = Field(1, ge=1, description="of them, written before we acknowledge")
     kafka_security_protocol: str = Field(

@@ -83,7 +83,7 @@ def verify(lake: Lake, number: int | None = None, *, progress: Progress = silent
                 pairs[name] = (line.select(name), view.full_sql(f"proof_{view.source}"))
             found = compare(lake, line, pairs)
             fingerprint = _fingerprint(lake, line, found)
-        events = log.events_between(Position.zero(len(line.position.offsets)), line.position)
+        events = log.events_below(line.position)
     certificate = Certificate(
         lake.clock(),
         line.number,

@@ -196,9 +196,7 @@ class Machine:
         self.figures.wrong += told.get("wrong", 0)
         assert told.get("equal") is True, outcome
 
-    def _prepared(
-        self, operation: str, *, again: bool
-    ) -> tuple[list[object], dict[str, object]]:
+    def _prepared(self, operation: str, *, again: bool) -> tuple[list[object], dict[str, object]]:
         """The arguments and settings of an operation; notes in which states it may leave us."""
         self._futures = [self.held]
         if operation == "append":

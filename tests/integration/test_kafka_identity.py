@@ -1,0 +1,249 @@
+"""A topic that is not what it was is refused, and says what to do; nothing is read on from it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from kafka import TopicPartition
+from kafka.admin import ConfigResource, ConfigResourceType, NewPartitions, NewTopic
+
+from pipelines import settings
+from pipelines.kafka_client import Address
+from pipelines.lake import open_lake
+from pipelines.open_log import EXPIRED
+from pipelines.position import Position
+from tests.e2e.command import Headrace, stopped_at_end
+from tests.e2e.orders import Truth, events
+from tests.kafka.broker import Cluster, free_port
+from tests.kafka.homes import Home, admin, expire, placed, produce
+from tests.kafka.running import cluster, fresh_topic
+
+pytestmark = pytest.mark.kafka
+
+LINES = events(20, seed=29)
+
+
+@pytest.fixture(scope="module")
+def kafka() -> Iterator[Cluster]:
+    """A real broker."""
+    with cluster() as made:
+        yield made
+
+
+@pytest.fixture
+def home(kafka: Cluster, tmp_path: Path) -> Home:
+    """A home that has read twenty events of its topic of two partitions."""
+    made = Home(tmp_path / "home", fresh_topic(kafka), partitions=2)
+    made.append(LINES[:20])
+    assert made.once()["events"] == 20
+    return made
+
+
+def topic(home: Home) -> str:
+    return Address.parse(home.url).topic
+
+
+def make_anew(home: Home) -> None:
+    """Delete the topic and make one under its name."""
+    with admin(home.url) as client:
+        client.delete_topics([topic(home)])
+        for _ in range(100):
+            told = client.create_topics([NewTopic(topic(home), 2, 1)], raise_errors=False)
+            if told["topics"][0]["error_code"] == 0:
+                break
+            time.sleep(0.05)
+        client.wait_for_topics([topic(home)])
+
+
+def configure(home: Home, **values: str) -> None:
+    asked = ConfigResource(
+        ConfigResourceType.TOPIC,
+        topic(home),
+        configs={k.replace("_", "."): v for k, v in values.items()},
+    )
+    with admin(home.url) as client:
+        client.alter_configs([asked])
+
+
+def point_at(home: Home, identity: str) -> None:
+    """Make a home believe that it was made with another topic."""
+    with open_lake(settings.load(home.home, environ={}, threads=1)) as lake:
+        lake.con.execute(f"UPDATE sys.kafka SET identity = '{identity}'")
+
+
+def unchanged(home: Home) -> None:
+    """What was read is still served, and exact."""
+    Truth.of(LINES[:20]).check(home)
+    home.check()
+
+
+def test_a_topic_made_anew_under_the_old_name_is_refused(home: Home) -> None:
+    make_anew(home)
+    produce(home.url, [placed(line, 2) for line in LINES])
+    for command in (["speed", "--once"], ["append", "/dev/null"]):
+        home.run(*command).refused(1, "is another topic than the one", "now ", "new home")
+    unchanged(home)
+
+
+def test_a_topic_made_anew_while_it_is_followed_is_never_read_on(home: Home) -> None:
+    with stopped_at_end(home.start("speed", "--follow")) as follow:
+        home.append([LINES[0]])
+        assert follow.stderr is not None
+        assert follow.stderr.readline().startswith("commit ")
+        make_anew(home)
+        produce(home.url, [placed(line, 2) for line in LINES])
+        assert follow.wait(30) == 1
+        told = follow.stderr.read()
+    assert "was deleted and made anew" in told or "is another topic" in told
+    Truth.of([*LINES[:20], LINES[0]]).check(home)
+
+
+def test_a_topic_that_is_gone_is_named(home: Home) -> None:
+    with admin(home.url) as client:
+        client.delete_topics([topic(home)])
+    home.run("speed", "--once").refused(1, home.url, "is gone", "Bring the topic back")
+    unchanged(home)
+
+
+def test_records_that_expired_before_they_were_read_are_refused(home: Home) -> None:
+    home.append(LINES[20:])
+    with home.lake() as lake:
+        (position,) = lake.row("SELECT max_by(position, append_no) FROM sys.appends")
+    expire(home.url, {0: -1})
+    home.run("speed", "--once").refused(1, "have expired and were never read", "retention.ms")
+    with home.lake() as lake:
+        assert lake.row("SELECT max_by(position, append_no) FROM sys.appends") == (position,)
+    unchanged(home)
+
+
+def test_records_that_expired_after_they_were_read_are_no_matter(home: Home) -> None:
+    expire(home.url, {0: -1, 1: -1})
+    home.append(LINES[20:])
+    assert home.once()["events"] == len(LINES) - 20
+    Truth.of(LINES).check(home)
+    replayed = home.json("replay", "--from", "beginning", "--promote")
+    assert (replayed["equal"], replayed["promoted"]) == (True, True)
+    home.check()
+
+
+def test_a_topic_whose_beginning_expired_is_taken_only_by_somebody_who_says_so(
+    home: Home, tmp_path: Path
+) -> None:
+    home.append(LINES[20:])
+    first = {0: 5, 1: 3}
+    expire(home.url, first)
+    late = Home(tmp_path / "late", home.url)
+    late.run("init").refused(1, "begins at", "HEADRACE_KAFKA_FROM_EARLIEST=1")
+    assert late.json("init", kafka_from_earliest=1)["partitions"] == 2
+    late.once()
+    with late.lake() as lake:
+        holes = lake.rows('SELECT "partition", first_offset, next_offset, reason FROM sys.holes')
+    assert sorted(holes) == [(p, 0, o, EXPIRED) for p, o in first.items()]
+    assert len(late.events()) == len(LINES) - sum(first.values())
+    Truth.of(late.events()).check(late)
+    late.json("batch", "--engine", "duckdb")
+    assert late.json("replay", "--from", "beginning")["equal"] is True
+    late.check()
+
+
+def test_partitions_that_were_added_are_refused_also_while_the_topic_is_followed(
+    home: Home,
+) -> None:
+    with stopped_at_end(home.start("speed", "--follow")) as follow:
+        home.append([LINES[0]])
+        assert follow.stderr is not None
+        assert follow.stderr.readline().startswith("commit ")
+        with admin(home.url) as client:
+            client.create_partitions({topic(home): NewPartitions(3)})
+        assert follow.wait(30) == 1
+        assert "has 3 partitions, the home was made with 2" in follow.stderr.read()
+    home.run("speed", "--once").refused(1, "has 3 partitions, the home was made with 2")
+    home.run("append", "/dev/null").refused(1, "has 3 partitions")
+    Truth.of([*LINES[:20], LINES[0]]).check(home)
+
+
+def test_a_compacted_topic_is_refused(home: Home, tmp_path: Path) -> None:
+    configure(home, cleanup_policy="compact")
+    home.run("speed", "--once").refused(1, "cleanup.policy=compact", "cleanup.policy=delete")
+    fresh = Home(tmp_path / "fresh", home.url)
+    fresh.run("init").refused(1, "cleanup.policy=compact")
+    assert not (fresh.home / "home.json").exists()
+    unchanged(home)
+
+
+def test_a_topic_with_another_last_record_than_the_archived_one_is_refused(
+    home: Home, kafka: Cluster
+) -> None:
+    """As after a broker that lost its end and grew again: same topic, other records."""
+    other = Home(home.home.with_name("other"), fresh_topic(kafka), partitions=2)
+    other.json("init")
+    produce(other.url, [placed(line, 2) for line in reversed(LINES[:20])])
+    other.once()
+    with other.lake() as lake:
+        (identity,) = lake.row("SELECT identity FROM sys.kafka")
+    point_at(home, identity)
+    impostor = Home(home.home, other.url)
+    impostor.run("speed", "--once").refused(1, "holds another record at partition", "new home")
+    unchanged(home)
+
+
+def test_a_topic_that_is_shorter_than_what_was_read_is_refused(home: Home, kafka: Cluster) -> None:
+    other = Home(home.home.with_name("other"), fresh_topic(kafka), partitions=2)
+    other.append(LINES[:3])
+    with other.lake() as lake:
+        (identity,) = lake.row("SELECT identity FROM sys.kafka")
+    point_at(home, identity)
+    Home(home.home, other.url).run("speed", "--once").refused(1, "before the position")
+
+
+def test_a_home_with_a_log_of_its_own_takes_no_topic(kafka: Cluster, tmp_path: Path) -> None:
+    own = Headrace(tmp_path / "own")
+    own.json("init")
+    url = fresh_topic(kafka)
+    for command in (["speed", "--once"], ["append", "/dev/null"], ["status"]):
+        own.run("--log", url, *command).refused(1, "has a log of its own", url)
+
+
+def test_the_address_may_change_but_not_the_topic(home: Home) -> None:
+    assert Headrace(home.home).json("speed", "--once")["events"] == 0, "the address is known"
+    there = home.url.replace("127.0.0.1", "localhost")
+    assert Headrace(home.home).json("--log", there, "speed", "--once")["events"] == 0
+
+
+def test_a_broker_that_cannot_be_reached_is_named_soon(home: Home, tmp_path: Path) -> None:
+    nowhere = f"kafka://127.0.0.1:{free_port()}/orders"
+    lost = Home(tmp_path / "lost", nowhere, kafka_timeout=1)
+    started = time.monotonic()
+    lost.run("init").refused(1, nowhere, "did not let us connect", "see that the brokers run")
+    assert not (lost.home / "home.json").exists()
+    away = Home(home.home, nowhere, kafka_timeout=1)
+    away.run("speed", "--once").refused(1, nowhere)
+    away.run("append", "/dev/null").refused(1, nowhere)
+    assert time.monotonic() - started < 20
+    Truth.of(LINES[:20]).check(away)  # what was read is served without Kafka
+
+
+def test_the_lag_can_be_seen_in_a_consumer_group_that_we_never_read(home: Home) -> None:
+    with home.lake() as lake:
+        (read,) = lake.row("SELECT max_by(position, append_no) FROM sys.appends")
+        name = f"headrace-home-{lake.home.log_id[:8]}"
+    expected = {
+        TopicPartition(topic(home), p): o for p, o in enumerate(Position.parse(read).offsets)
+    }
+    assert shown(home, name) == expected
+    home.append(LINES[20:])
+    home.once(kafka_group="dashboard")
+    assert (shown(home, name), sum(shown(home, "dashboard").values())) == (expected, len(LINES))
+    home.append(LINES[:5])
+    assert home.once(kafka_group="")["events"] == 5
+    assert sum(shown(home, "dashboard").values()) == len(LINES)
+
+
+def shown(home: Home, group: str) -> dict[TopicPartition, int]:
+    """What a consumer group says of the topic."""
+    with admin(home.url) as client:
+        told = client.list_group_offsets({group: None})[group]
+    return {tp: found.offset for tp, found in told.items()}
