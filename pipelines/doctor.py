@@ -7,7 +7,6 @@ itself, and one that cannot look says so.
 from __future__ import annotations
 
 import contextlib
-import json
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from typing import Any, Literal
 
 import duckdb
 
+from pipelines import home as homes
 from pipelines.errors import HeadraceError, HomeError
 from pipelines.home import Home
 from pipelines.lake import Lake
@@ -84,10 +84,10 @@ def opened(settings: Settings) -> Iterator[Case]:
     path = settings.home.absolute()
     if not path.is_dir():
         raise HomeError(f"there is no directory {path}; name a home with --home")
-    marker, said = read_marker(path)
-    held = marker or {}
+    marker, said = homes.read_marker(path)
+    held = {} if said else marker  # what it says of the log is believed only if it is whole
     home = Home(path, str(held.get("log_id", "")), int(held.get("partitions", 0)))
-    case = Case(home, settings, marker, said, catalog_says(home.catalog))
+    case = Case(home, settings, None if said else marker, said, catalog_says(home.catalog))
     if not case.catalog_said:
         try:
             case.lake = Lake(home, settings, read_only=True)
@@ -98,19 +98,6 @@ def opened(settings: Settings) -> Iterator[Case]:
     finally:
         if case.lake is not None:
             case.lake.close()
-
-
-def read_marker(path: Path) -> tuple[dict[str, Any] | None, str]:
-    """The content of home.json, or None and what is wrong with it."""
-    marker = path / "home.json"
-    try:
-        info = json.loads(marker.read_text(encoding="utf-8"))
-        int(info["format"]), str(info["log_id"]), int(info["partitions"])
-    except FileNotFoundError:
-        return None, "is missing"
-    except (OSError, ValueError, KeyError, TypeError) as e:
-        return None, f"cannot be read ({type(e).__name__})"
-    return dict(info), ""
 
 
 def catalog_says(catalog: Path) -> str:
@@ -144,5 +131,3 @@ def _run(check: Check, case: Case) -> list[Finding]:
 def wrong(found: Iterable[Finding]) -> list[Finding]:
     """Those findings that something is wrong."""
     return [f for f in found if f.state == "wrong"]
-
-

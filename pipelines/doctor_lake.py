@@ -1,4 +1,4 @@
-"""What the doctor looks at inside the lake: data files, the log, generations, order index, clock."""
+"""What the doctor looks at inside the lake: data files, log, generations, order index, clock."""
 
 from __future__ import annotations
 
@@ -32,9 +32,8 @@ def check_data_files(case: Case) -> Iterator[Finding]:
     case.broken |= {(d.file.schema, d.file.table) for d in found}
     for d in found:
         where = str(case.home.data / d.file.path)
-        yield Finding(
-            "data files", "wrong", f"{d.what}: {integrity.held_by(case.lake, d.file)}", where, REPAIR
-        )
+        what = f"{d.what}: {integrity.held_by(case.lake, d.file)}"
+        yield Finding("data files", "wrong", what, where, REPAIR)
     size = sum(f.named_bytes for f in named)
     if not found:
         yield Finding("data files", "ok", f"{len(named):,} files, {size:,} bytes, all whole")
@@ -115,7 +114,9 @@ def check_log(case: Case) -> Iterator[Finding]:
         yield Finding("log", "wrong", what, remedy=f"{REPAIR}; headrace verify")
     if counted:
         broken = True
-        yield Finding("log", "wrong", f"has partitions {sorted(counted)} beyond its {len(end.offsets)}")
+        yield Finding(
+            "log", "wrong", f"has partitions {sorted(counted)} beyond its {len(end.offsets)}"
+        )
     if not broken:
         yield Finding("log", "ok", f"contiguous to {end}, {end.total:,} offsets")
 
@@ -179,10 +180,7 @@ def orphans(lake: Lake) -> list[Path]:
     """Parquet files in the lake's folder that no snapshot names."""
     named = {
         lake.home.data / path
-        for (path,) in lake.side.execute(f"""
-            SELECT s.path || t.path || f.path FROM {integrity.METADATA}.ducklake_data_file AS f
-            JOIN {integrity.METADATA}.ducklake_table AS t ON f.table_id = t.table_id
-            JOIN {integrity.METADATA}.ducklake_schema AS s ON t.schema_id = s.schema_id""").fetchall()
+        for (path,) in lake.side.execute(f"SELECT path FROM ({integrity.PATHS})").fetchall()
     }
     return sorted(p for p in lake.home.data.rglob("*.parquet") if p not in named)
 
@@ -236,13 +234,11 @@ def _catalog_stats(lake: Lake) -> dict[str, dict[str, tuple[int, int]]]:
     found: dict[str, dict[str, tuple[int, int]]] = {}
     meta = integrity.METADATA
     for path, column, low, high in lake.side.execute(f"""
-        SELECT s.path || t.path || f.path, c.column_name, x.min_value, x.max_value
+        SELECT f.path, c.column_name, x.min_value, x.max_value
         FROM {meta}.ducklake_file_column_stats AS x
-        JOIN {meta}.ducklake_data_file AS f ON x.data_file_id = f.data_file_id
-        JOIN {meta}.ducklake_table AS t ON f.table_id = t.table_id
-        JOIN {meta}.ducklake_schema AS s ON t.schema_id = s.schema_id
-        JOIN {meta}.ducklake_column AS c ON c.column_id = x.column_id AND c.table_id = t.table_id
-        WHERE s.schema_name = 'sys' AND t.table_name = 'events' AND f.end_snapshot IS NULL
+        JOIN ({integrity.PATHS}) AS f ON x.data_file_id = f.data_file_id
+        JOIN {meta}.ducklake_column AS c ON c.column_id = x.column_id AND c.table_id = f.table_id
+        WHERE f.schema_name = 'sys' AND f.table_name = 'events' AND f.end_snapshot IS NULL
           AND c.column_name IN ('partition', 'offset')""").fetchall():
         found.setdefault(path, {})[column] = (int(low), int(high))
     return found

@@ -26,8 +26,7 @@ from pipelines.lake import Lake
 from pipelines.log import Log
 from pipelines.progress import Report, quiet
 from pipelines.settings import Settings
-
-_LOCKS = ("speed", "batch", "index", "commit")
+from pipelines.views import View
 
 
 @dataclass(frozen=True)
@@ -59,23 +58,31 @@ def repair(settings: Settings, source: Path | None = None, report: Report = quie
     path = settings.home.absolute()
     if not path.is_dir():
         raise HomeError(f"there is no directory {path}; name a home with --home")
-    with contextlib.ExitStack() as held:
-        for name in _LOCKS:
-            held.enter_context(Home(path, "", 0).lock(name, wait=0))
-        restored = _restore_catalog(settings, source, say)
-        home = _restore_marker(settings, say)
-        _aside_bad_backups(home, say)
+    with Home(path, "", 0).lock("speed", wait=0):
+        with contextlib.ExitStack() as held:
+            for name in ("batch", "index", "commit"):
+                held.enter_context(Home(path, "", 0).lock(name, wait=0))
+            restored = _restore_catalog(settings, source, say)
+            home = _restore_marker(settings, say)
+            _aside_bad_backups(home, say)
+        _restore_lake(home, settings, source, say, restored=restored)
+        if done:
+            backups.keep(home)
+    return done
+
+
+def _restore_lake(
+    home: Home, settings: Settings, source: Path | None, say: segments.Say, *, restored: bool
+) -> None:
+    """Restore what the catalog names, and what it should name."""
     with Lake(home, settings) as lake:
         lake.check_identity()
-        for damage in integrity.damages(lake, integrity.files(lake)):
-            if damage.file.schema == "sys":
-                _restore_file(lake, damage, source, say)
+        _restore_files(lake, source, say)
         if restored:
             for text, fine in segments.adopt(lake, source):
                 say(text, restored=fine)
         _restore_generations(lake, say)
         _drop_index(lake, say, always=restored)
-    return done
 
 
 def _restore_catalog(settings: Settings, source: Path | None, say: segments.Say) -> bool:
@@ -92,7 +99,12 @@ def _restore_catalog(settings: Settings, source: Path | None, say: segments.Say)
     usable = [] if said or foreign else [snapshot]
     best = _best_copy(home, source)
     if usable and (best is None or best.snapshot <= snapshot):
-        return snapshot < backups.furthest(home)
+        behind = snapshot < backups.furthest(home)
+        if behind:
+            backups.copy(home.catalog, _aside(home) / "catalog.sqlite")
+            backups.mark(home, snapshot)
+            say(f"catalog: at snapshot {snapshot}, older than the lake; taken as it is")
+        return behind
     if best is None:
         what = said or f"holds another log than home.json names ({home.log_id})"
         raise HomeError(
@@ -164,8 +176,8 @@ def _is_of(home: Home, catalog: Path) -> bool:
 def _restore_marker(settings: Settings, say: segments.Say) -> Home:
     """Write home.json again, from what the catalog says of the log."""
     path = settings.home.absolute()
-    info, said = doctor.read_marker(path)
-    if info is not None:
+    _, said = homes.read_marker(path)
+    if not said:
         return homes.open_home(path)
     with Lake(Home(path, "", 0), settings, read_only=True) as lake:
         log_id, partitions = lake.row("SELECT log_id, partitions FROM sys.log")
@@ -195,24 +207,33 @@ def _aside(home: Home) -> Path:
     return folder
 
 
-def _restore_file(lake: Lake, damage: Damage, source: Path | None, say: segments.Say) -> None:
-    """Put back a file of the log or the quarantine, from another copy of its bytes or its rows."""
-    file = damage.file
-    name = f"{file.path} ({integrity.held_by(lake, file)})"
-    found = segments.twin(lake, file, source)
-    if found is not None:
-        segments.put(found, lake.home.data / file.path)
-        integrity.forget(lake.home.data / file.path)
-        say(f"{name}: {damage.what}; its bytes were found in {found} and put back")
-        return
-    if (file.schema, file.table) == ("sys", "events") and segments.rebuild(lake, file, source):
-        say(f"{name}: {damage.what}; its events were found in other files and written again")
-        return
-    say(
-        f"{name}: {damage.what}, and no other copy was found. The {file.rows:,} rows are lost "
-        "unless a backup has the file: name its folder with --from",
-        restored=False,
-    )
+def _restore_files(lake: Lake, source: Path | None, say: segments.Say) -> None:
+    """Put back damaged files, from another copy of their bytes or, in the log, of their events."""
+    copied, missing = [], []
+    for damage in integrity.damages(lake, integrity.files(lake)):
+        found = segments.twin(lake, damage.file, source)
+        if found is None:
+            missing.append(damage)
+            continue
+        place = lake.home.data / damage.file.path
+        copied.append((segments.put(found, place), place))
+        say(f"{_named(lake, damage)}; its bytes were found in {found} and put back")
+    for fresh, place in copied:  # only now: two files may have changed places
+        fresh.replace(place)
+        homes.sync_directory(place.parent)
+        integrity.forget(place)
+    for damage in missing:
+        if damage.file.schema != "sys":
+            continue  # of a generation: it is made again from the log
+        if damage.file.table == "events" and segments.rebuild(lake, damage.file, source):
+            say(f"{_named(lake, damage)}; its events were found in other files, written again")
+            continue
+        what = f"{_named(lake, damage)}, and no other copy was found: its {damage.file.rows:,} rows"
+        say(f"{what} are lost, unless --from names a folder that has them", restored=False)
+
+
+def _named(lake: Lake, damage: Damage) -> str:
+    return f"{damage.file.path} ({integrity.held_by(lake, damage.file)}) {damage.what}"
 
 
 def _restore_generations(lake: Lake, say: segments.Say) -> None:
@@ -236,7 +257,7 @@ def _restore_generations(lake: Lake, say: segments.Say) -> None:
         say(f"generation {live}: {why}, and the log is empty", restored=False)
         return
     _drop(lake, live)
-    say(f"generation {live}: {why}; generation {made.generation} was made from the log, and is live")
+    say(f"generation {live}: {why}; {made.generation} was made from the log, and is live")
 
 
 def _broken(lake: Lake, number: int) -> str:
@@ -254,7 +275,7 @@ def _broken(lake: Lake, number: int) -> str:
     return ""
 
 
-def _views_of(lake: Lake, number: int) -> dict[str, generations.View] | None:
+def _views_of(lake: Lake, number: int) -> dict[str, View] | None:
     """The views that a generation was made with, whatever the files say today."""
     try:
         return generations.stored_views(lake, number)
@@ -283,5 +304,3 @@ def _drop_index(lake: Lake, say: segments.Say, *, always: bool) -> None:
     if said or always:
         shutil.rmtree(folder)
         say(f"order index: {said or 'made before the repair'}; thrown away, it is made again")
-
-

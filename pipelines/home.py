@@ -22,6 +22,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -137,30 +138,47 @@ def open_home(path: Path) -> Home:
     """
     path = path.absolute()
     marker = path / "home.json"
-    try:
-        info = json.loads(marker.read_text(encoding="utf-8"))
-        number = int(info["format"])
-    except (OSError, ValueError, KeyError, TypeError) as e:
-        raise HomeError(
-            f"{marker} cannot be read ({type(e).__name__}); name another home with --home, "
-            "or let `headrace doctor --repair` write it again"
-        ) from e
-    if number < FORMAT:
-        raise HomeError(
-            f"{path} has format {number}, of a headrace before the first release; this one reads "
-            f"format {FORMAT}: import the events into a new home"
-        )
+    info, said = read_marker(path)
+    number = int(info["format"]) if info else 0
     if number > FORMAT:
         raise HomeError(
             f"{path} has format {number}, made by headrace {info.get('made_by', '?')}; this one "
             f"knows up to {FORMAT}: install a newer headrace"
         )
-    try:
-        return Home(path, str(info["log_id"]), int(info["partitions"]))
-    except (KeyError, ValueError, TypeError) as e:
+    if said:
         raise HomeError(
-            f"{marker} lacks {e}; let `headrace doctor --repair` write it again"
-        ) from e
+            f"{marker} {said}; name another home with --home, or let `headrace doctor --repair` "
+            "restore it"
+        )
+    if number < FORMAT:
+        raise HomeError(
+            f"{path} has format {number}, of a headrace before the first release; this one reads "
+            f"format {FORMAT}: import the events into a new home"
+        )
+    return Home(path, str(info["log_id"]), int(info["partitions"]))
+
+
+def read_marker(path: Path) -> tuple[dict[str, Any], str]:
+    """The content of home.json, as far as it can be read, and what is wrong with it."""
+    try:
+        info = json.loads((path / "home.json").read_text(encoding="utf-8"))
+        number = int(info["format"])
+    except FileNotFoundError:
+        return {}, "is missing"
+    except (OSError, ValueError, KeyError, TypeError) as e:
+        return {}, f"cannot be read ({type(e).__name__})"
+    lacking = [name for name in ("log_id", "partitions") if name not in info]
+    if lacking:
+        return info, f"lacks {lacking[0]!r}"
+    if number >= FORMAT and info.get("sum") != _marker_sum(info):
+        return info, "has other content than was written"
+    return info, ""
+
+
+def _marker_sum(info: Mapping[str, Any]) -> str:
+    """A digest of home.json: a changed number of partitions would put orders elsewhere."""
+    held = {name: value for name, value in info.items() if name != "sum"}
+    return hashlib.sha256(json.dumps(held, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def check_new(path: Path) -> None:
@@ -208,7 +226,7 @@ def write_marker(home: Home, made_by: str) -> None:
     }
     fresh = home.path / "home.json.new"
     with fresh.open("w", encoding="utf-8") as f:
-        json.dump(info, f, indent=2)
+        json.dump({**info, "sum": _marker_sum(info)}, f, indent=2)
         f.flush()
         os.fsync(f.fileno())
     fresh.replace(home.path / "home.json")

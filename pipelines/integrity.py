@@ -20,6 +20,13 @@ from pipelines.position import Position
 METADATA = "__ducklake_metadata_lake"
 """Under this name DuckLake attaches the catalog's own tables."""
 
+PATHS = f"""
+    SELECT s.path || t.path || f.path AS path, s.schema_name, t.table_name, f.* EXCLUDE (path)
+    FROM {METADATA}.ducklake_data_file AS f
+    JOIN {METADATA}.ducklake_table AS t ON f.table_id = t.table_id
+    JOIN {METADATA}.ducklake_schema AS s ON t.schema_id = s.schema_id"""
+"""SQL for all data files that any snapshot names, with their path below the lake's folder."""
+
 Table = tuple[str, str]
 """Schema and name of a table of the lake."""
 
@@ -94,19 +101,16 @@ def files(
     chosen = ""
     if tables is not None:
         listed = ", ".join(f"({literal(s)}, {literal(t)})" for s, t in sorted(tables))
-        chosen = f" AND (s.schema_name, t.table_name) IN ({listed})"
+        chosen = f" AND (f.schema_name, f.table_name) IN ({listed})"
     alive = "f.end_snapshot IS NULL"
     if snapshot is not None:
         alive = f"f.begin_snapshot <= {snapshot} AND ({alive} OR f.end_snapshot > {snapshot})"
     # On a connection of its own: the newest state, also inside a transaction that began earlier.
     # What was merged since then is found under its new name, and never missed as deleted.
     found = lake.side.execute(f"""
-        SELECT DISTINCT s.schema_name, t.table_name, s.path || t.path || f.path, f.record_count,
-          f.row_id_start, f.file_size_bytes, d.bytes, d.sha256
-        FROM {METADATA}.ducklake_data_file AS f
-        JOIN {METADATA}.ducklake_table AS t ON f.table_id = t.table_id
-        JOIN {METADATA}.ducklake_schema AS s ON t.schema_id = s.schema_id
-        LEFT JOIN ({_digests(lake)}) AS d ON d.path = s.path || t.path || f.path
+        SELECT DISTINCT f.schema_name, f.table_name, f.path, f.record_count, f.row_id_start,
+          f.file_size_bytes, d.bytes, d.sha256
+        FROM ({PATHS}) AS f LEFT JOIN ({_digests(lake)}) AS d ON d.path = f.path
         WHERE {alive}{chosen} ORDER BY ALL""").fetchall()
     named = [DataFile(*row) for row in found]
     if all(f.digest is not None for f in named):
@@ -231,10 +235,8 @@ def refusal(lake: Lake, found: Sequence[Damage]) -> DamageError:
 def unrecorded(lake: Lake) -> set[str]:
     """Files that the catalog names and whose digests the lake does not have."""
     found = lake.side.execute(f"""
-        SELECT s.path || t.path || f.path FROM {METADATA}.ducklake_data_file AS f
-        JOIN {METADATA}.ducklake_table AS t ON f.table_id = t.table_id
-        JOIN {METADATA}.ducklake_schema AS s ON t.schema_id = s.schema_id
-        WHERE s.path || t.path || f.path NOT IN (SELECT path FROM ({_digests(lake)}))""").fetchall()
+        SELECT path FROM ({PATHS})
+        WHERE path NOT IN (SELECT path FROM ({_digests(lake)}))""").fetchall()
     return {path for (path,) in found}
 
 
@@ -242,9 +244,7 @@ def forgotten(lake: Lake) -> list[str]:
     """Recorded files that the catalog names no longer and that do not exist."""
     found = lake.side.execute(f"""
         SELECT d.path FROM ({_digests(lake)}) AS d WHERE d.path NOT IN (
-          SELECT s.path || t.path || f.path FROM {METADATA}.ducklake_data_file AS f
-          JOIN {METADATA}.ducklake_table AS t ON f.table_id = t.table_id
-          JOIN {METADATA}.ducklake_schema AS s ON t.schema_id = s.schema_id)""").fetchall()
+          SELECT path FROM ({PATHS}))""").fetchall()
     return [path for (path,) in found if not (lake.home.data / path).exists()]
 
 
@@ -301,4 +301,3 @@ def _digests(lake: Lake) -> str:
             for (name,) in tables
         )
     return lake.digests
-

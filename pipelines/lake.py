@@ -243,11 +243,7 @@ class Lake:
             unsure = f"the lake in {self.home.path} refused a write: {_first_line(e)};"
             try:
                 held_files.put_back(self.home)
-                # SQLite writes this over what the failed commit left in its journal.
-                self.side.execute(
-                    "UPDATE __ducklake_metadata_lake.ducklake_metadata SET value = value "
-                    "WHERE key = 'version'"
-                )
+                self._write_over()
                 recorded = self._newest() != before
             except (duckdb.Error, OSError):
                 raise StorageError(
@@ -262,6 +258,18 @@ class Lake:
                 ) from e
             raise
         held_files.let_go(self.home)
+
+    def _write_over(self) -> None:
+        """Let SQLite write something over what a failed commit left in its journal."""
+        con = self.con.cursor()  # closed with whatever a failure leaves of it
+        try:
+            con.execute("BEGIN")
+            # To set a value to itself would not do: it writes nothing.
+            con.execute("CREATE TABLE __ducklake_metadata_lake.headrace_settled (i INTEGER)")
+            con.execute("DROP TABLE __ducklake_metadata_lake.headrace_settled")
+            con.execute("COMMIT")
+        finally:
+            con.close()
 
     def _newest(self) -> int:
         """The number of the last snapshot that is committed."""
@@ -537,7 +545,7 @@ def disk_refused(e: BaseException) -> bool:
     """Whether an error says that the disk is full or broken; SQLite's own come as any class."""
     if isinstance(e, duckdb.IOException | OSError):
         return True
-    texts = ("disk I/O error", "disk is full", "unable to open database file")
+    texts: tuple[str, ...] = ("disk I/O error", "disk is full", "unable to open database file")
     texts += ("No space left", "File too large")
     return isinstance(e, duckdb.Error) and any(text in str(e) for text in texts)
 

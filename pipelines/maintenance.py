@@ -9,11 +9,11 @@ from __future__ import annotations
 import contextlib
 import shutil
 from dataclasses import dataclass
-
-import duckdb
+from pathlib import Path
 
 from pipelines import backups, generations, integrity
 from pipelines import home as homes
+from pipelines.errors import LockError
 from pipelines.lake import Lake, literal
 
 
@@ -113,14 +113,40 @@ def _clean_up(lake: Lake) -> int:
     seconds = int(lake.settings.keep_snapshots.total_seconds())
     limit = f"(now() - INTERVAL {seconds} SECOND)"
     with lake.home.lock("commit", lake.settings.lock_wait.total_seconds()):
-        lake.con.execute(f"CALL ducklake_expire_snapshots('lake', older_than => {limit})")
-        found = lake.rows(f"CALL ducklake_cleanup_old_files('lake', older_than => {limit})")
+        # Not `older_than`: with a SQLite catalog it is compared as text, and everything of the
+        # same day counts as older. Files would go that a reader still has to open.
+        old = lake.rows(
+            f"SELECT snapshot_id FROM ducklake_snapshots('lake') WHERE snapshot_time < {limit} "
+            "AND snapshot_id < (SELECT id FROM lake.current_snapshot())"
+        )
+        if old:
+            listed = ", ".join(str(number) for (number,) in old)
+            lake.con.execute(f"CALL ducklake_expire_snapshots('lake', versions => [{listed}])")
+        deleted = _delete_scheduled(lake, limit)
         # Left by a writer that died between writing and committing. Whoever writes holds the
         # lock that is held here, so no file that is still to be committed is among them.
-        found += lake.rows(f"CALL ducklake_delete_orphaned_files('lake', older_than => {limit})")
-    with contextlib.suppress(OSError, duckdb.Error):
+        deleted += len(
+            lake.rows(f"CALL ducklake_delete_orphaned_files('lake', older_than => {limit})")
+        )
+    # While a batch runs, what lies there is no leftover.
+    with contextlib.suppress(OSError, LockError), lake.home.lock("batch", wait=0):
         for leftover in lake.home.staging.iterdir():
             shutil.rmtree(leftover, ignore_errors=True)
+    return deleted
+
+
+def _delete_scheduled(lake: Lake, limit: str) -> int:
+    """Delete the files that no snapshot has named since `limit`, then their rows in the catalog."""
+    table = "__ducklake_metadata_lake.ducklake_files_scheduled_for_deletion"
+    found = lake.rows(
+        f"SELECT data_file_id, path, path_is_relative::BOOLEAN FROM {table} "
+        f"WHERE schedule_start::TIMESTAMPTZ < {limit}"
+    )
+    for _, path, relative in found:
+        (lake.home.data / path if relative else Path(path)).unlink(missing_ok=True)
+    if found:
+        listed = ", ".join(str(number) for number, _, _ in found)
+        lake.con.execute(f"DELETE FROM {table} WHERE data_file_id IN ({listed})")
     return len(found)
 
 

@@ -116,8 +116,10 @@ def load(
     except ValidationError as e:
         first = e.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
+        hidden = first["type"] == "extra_forbidden" or "password" in name  # a misspelt secret, too
+        shown = "wrong" if hidden else repr(first.get("input"))
         raise UsageError(
-            f"setting {name!r} is {first.get('input')!r}: {first['msg'].lower()}; "
+            f"setting {name!r} is {shown}: {first['msg'].lower()}; "
             f"correct it in {file}, HEADRACE_{name.upper()} or on the command line"
         ) from e
 

@@ -1,7 +1,7 @@
 /* A disk that forgets: loaded before the C library, it decides what a power loss leaves behind.
  *
  * Below DISK_ROOT, every call that writes is a numbered site, in order: open for writing, write,
- * truncate, allocate, sync, rename, make and remove. Each is noted in DISK_LOG as `NUMBER CALL PATH`.
+ * truncate, allocate, sync, rename, link, make and remove. Each is noted in DISK_LOG as `NUMBER CALL PATH`.
  * DISK_FAULT chooses one of them:
  *   kill:N              the process dies before it
  *   fail:N:ERRNO        it fails, once
@@ -304,6 +304,12 @@ EXPORT int renameat(int a, const char *from, int b, const char *to) {
 }
 EXPORT int rename(const char *from, const char *to) {
     return renameat2(AT_FDCWD, from, AT_FDCWD, to, 0);
+}
+EXPORT int linkat(int a, const char *from, int b, const char *to, int how) {
+    return site_at("link", b, to) ? -1 : (int)syscall(SYS_linkat, a, from, b, to, how);
+}
+EXPORT int link(const char *from, const char *to) {
+    return linkat(AT_FDCWD, from, AT_FDCWD, to, 0);
 }
 EXPORT int mkdirat(int folder, const char *name, mode_t mode) {
     return site_at("mkdir", folder, name) ? -1 : (int)syscall(SYS_mkdirat, folder, name, mode);

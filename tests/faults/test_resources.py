@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import random
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +15,7 @@ from tests.e2e.command import Headrace
 from tests.e2e.orders import Truth, events, write
 from tests.faults.disk import Commands, NoCompilerError, commands
 from tests.faults.powerloss import Machine
-from tests.faults.resources import KINDS, OPERATIONS, Figures, Sweep, refused, sample
+from tests.faults.resources import KINDS, Figures, Sweep, refused, sample
 
 SEED = 20_260_301
 
@@ -40,20 +42,18 @@ def test_a_write_that_fails_is_refused_in_one_line_and_the_same_command_then_suc
     chance, figures = random.Random(SEED), Figures()
     sweep = Sweep(machine, figures)
     sweep.prepare()
-    for operation in OPERATIONS:
-        if operation == "replay":  # 3 s each; the command `tests.faults.resources` has it
-            continue
+    for operation in ("append", "speed", "retry", "batch", "maintain"):
         sweep.ready(operation)
         writes = sample(machine.done(operation).sites, chance)
         figures.sites += len(writes)
-        for site in chance.sample(writes, 4):
+        for site in chance.sample(writes, 3):
             sweep.ready(operation)
             sweep.fail(operation, site.number, chance.choice(KINDS))
         sweep.resume(operation)
     sweep.check()
     print(f"seed {SEED}: {figures}")
-    assert figures.fired > 12
-    assert figures.refused > 6
+    assert figures.fired > 10
+    assert figures.refused > 4
 
 
 def test_a_sync_that_fails_refuses_the_append_and_nothing_of_it_is_in_the_log(
@@ -71,11 +71,37 @@ def test_a_sync_that_fails_refuses_the_append_and_nothing_of_it_is_in_the_log(
     machine.done("append", again=True)
 
 
+@pytest.mark.parametrize(("how", "number"), KINDS)
+def test_a_commit_whose_last_sync_fails_is_whole_or_not_there(
+    machine: Machine, tmp_path: Path, how: str, number: int
+) -> None:
+    machine.done("append")
+    before = machine.held
+    shutil.copytree(machine.home, tmp_path / "copy")
+    sites = machine.done("append").sites
+    journal = str(machine.home / "catalog.sqlite-wal")
+    site = max(
+        sync.number
+        for write, sync in itertools.pairwise(sites)
+        if (write.call, sync.call, write.path, sync.path) == ("write", "fsync", journal, journal)
+    )  # the sync of a checkpoint follows another sync
+    shutil.rmtree(machine.home)
+    shutil.copytree(tmp_path / "copy", machine.home)
+    machine.held = before
+    ran = machine.do("append", f"{how}:{site}:{number}", again=True, durable=False)
+    assert (ran.sites[site - 1].call, ran.fired) == ("fsync", True)
+    words = "nothing of it was recorded" if how == "fail" else "is not certain"
+    refused(ran.outcome, words)
+    machine.check_held()  # the catalog names no file that is gone
+    assert how != "fail" or machine.held == before
+    machine.done("append", again=True)
+
+
 def test_too_few_open_files_are_named_with_the_limit_to_raise(machine: Machine) -> None:
     machine.done("append")
     machine.done("speed")
     machine.done("append")
-    for files in (5, 6, 7):
+    for files in (5, 7):
         for operation in ("append", "speed", "batch"):
             ran = machine.do(operation, durable=False, limits={"NOFILE": files})
             refused(ran.outcome, "ulimit -n")
@@ -87,8 +113,8 @@ def test_too_little_memory_is_refused_with_the_setting_to_raise(machine: Machine
     machine.done("append")
     machine.done("speed")
     machine.done("append")
-    for limit in ("1MB", "30MB"):
-        for operation in ("append", "speed", "batch", "replay", "maintain"):
+    for limit in ("1MB", "10MB"):
+        for operation in ("append", "speed", "batch"):
             ran = machine.do(operation, durable=False, memory_limit=limit)
             refused(ran.outcome, "memory_limit")
             machine.check_held()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -11,19 +13,22 @@ from kafka import TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType, NewPartitions, NewTopic
 
 from pipelines import settings
+from pipelines.errors import LogError
+from pipelines.event_log import EventLog
 from pipelines.kafka_client import Address
 from pipelines.lake import open_lake
-from pipelines.open_log import EXPIRED
+from pipelines.open_log import EXPIRED, open_log
 from pipelines.position import Position
 from tests.e2e.command import Headrace, stopped_at_end
 from tests.e2e.orders import Truth, events
 from tests.kafka.broker import Cluster, free_port
 from tests.kafka.homes import Home, admin, expire, placed, produce
-from tests.kafka.running import cluster, fresh_topic
+from tests.kafka.running import cluster, fresh_topic, need_kafka
 
 pytestmark = pytest.mark.kafka
 
 LINES = events(20, seed=29)
+SECRET = "hush-hush"  # noqa: S105 - it is what must never be seen
 
 
 @pytest.fixture(scope="module")
@@ -88,17 +93,26 @@ def test_a_topic_made_anew_under_the_old_name_is_refused(home: Home) -> None:
     unchanged(home)
 
 
-def test_a_topic_made_anew_while_it_is_followed_is_never_read_on(home: Home) -> None:
-    with stopped_at_end(home.start("speed", "--follow")) as follow:
-        home.append([LINES[0]])
-        assert follow.stderr is not None
-        assert follow.stderr.readline().startswith("commit ")
+def read_on(log: EventLog, position: Position) -> None:
+    """Fetch on for some seconds; nothing may come of it."""
+    for _ in range(20):
+        found = log.fetch(position, 100, timedelta(seconds=0.2))
+        assert found.empty, f"read {found.events.num_rows} events of another topic"
+
+
+def test_a_topic_made_anew_while_it_is_read_is_never_read_on(home: Home) -> None:
+    """A consumer asks for a name: only the topic's id tells that it is another topic now."""
+    with (
+        open_lake(settings.load(home.home, environ={}, threads=1)) as lake,
+        open_log(lake) as log,
+    ):
+        position = log.end()
+        assert log.fetch(position, 100, timedelta(seconds=0.1)).empty
         make_anew(home)
-        produce(home.url, [placed(line, 2) for line in LINES])
-        assert follow.wait(30) == 1
-        told = follow.stderr.read()
-    assert "was deleted and made anew" in told or "is another topic" in told
-    Truth.of([*LINES[:20], LINES[0]]).check(home)
+        produce(home.url, [placed(line, 2) for line in LINES * 3])
+        with pytest.raises(LogError, match="was deleted and made anew"):
+            read_on(log, position)
+    unchanged(home)
 
 
 def test_a_topic_that_is_gone_is_named(home: Home) -> None:
@@ -224,6 +238,70 @@ def test_a_broker_that_cannot_be_reached_is_named_soon(home: Home, tmp_path: Pat
     away.run("append", "/dev/null").refused(1, nowhere)
     assert time.monotonic() - started < 20
     Truth.of(LINES[:20]).check(away)  # what was read is served without Kafka
+
+
+@pytest.fixture
+def guarded(tmp_path: Path) -> Iterator[Cluster]:
+    """A broker that talks TLS only, to whoever knows the password."""
+    need_kafka()
+    store = tmp_path / "broker.p12"
+    subprocess.run(
+        ["keytool", "-genkeypair", "-keystore", store, "-storepass", SECRET, "-keyalg", "EC",
+         "-dname", "CN=broker", "-ext", "SAN=ip:127.0.0.1", "-alias", "broker"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    subprocess.run(
+        ["keytool", "-exportcert", "-rfc", "-keystore", store, "-storepass", SECRET,
+         "-alias", "broker", "-file", tmp_path / "ca.pem"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    made = Cluster(tmp_path / "kafka")
+    (broker,) = made.brokers
+    broker.settings = {
+        "listeners": f"GUARDED://{broker.address},CONTROLLER://127.0.0.1:{broker.controller}",
+        "advertised.listeners": f"GUARDED://{broker.address}",
+        "listener.security.protocol.map": "GUARDED:SASL_SSL,CONTROLLER:PLAINTEXT",
+        "inter.broker.listener.name": "GUARDED",
+        "sasl.enabled.mechanisms": "PLAIN",
+        "sasl.mechanism.inter.broker.protocol": "PLAIN",
+        "listener.name.guarded.plain.sasl.jaas.config": (
+            "org.apache.kafka.common.security.plain.PlainLoginModule required "
+            f'username="shop" password="{SECRET}" user_shop="{SECRET}";'
+        ),
+        "ssl.keystore.type": "PKCS12",
+        "ssl.keystore.location": str(store),
+        "ssl.keystore.password": SECRET,
+        "ssl.key.password": SECRET,
+        "ssl.truststore.type": "PEM",  # it talks to itself as well
+        "ssl.truststore.location": str(tmp_path / "ca.pem"),
+    }
+    with made:
+        yield made
+
+
+def test_a_guarded_broker_is_read_with_the_password_and_nobody_is_told_it(
+    guarded: Cluster, tmp_path: Path
+) -> None:
+    given = {
+        "kafka_security_protocol": "SASL_SSL", "kafka_sasl_mechanism": "PLAIN",
+        "kafka_sasl_username": "shop", "kafka_sasl_password": SECRET,
+        "kafka_ssl_cafile": tmp_path / "ca.pem", "log_level": "debug", "kafka_timeout": 10,
+    }  # fmt: skip
+    home = Home(tmp_path / "home", guarded.url("orders"), **given)
+    said = [home.fed(b"\n".join(LINES), "append", "-"), home.run("speed", "--once")]
+    said += [home.run("status"), home.run("status", "--json")]
+    assert {outcome.code for outcome in said} == {0}
+    Truth.of(LINES).check(home)
+    for wrong in ({"kafka_sasl_password": f"not {SECRET}"}, {"kafka_ssl_cafile": "/nowhere"},
+                  {"kafka_security_protocol": "SSL", "kafka_sasl_mechanism": ""},
+                  {"kafka_sasl_mechanism": "SCRAM-SHA-256"}):  # fmt: skip
+        said.append(home.run("speed", "--once", **wrong, kafka_timeout=3))
+        assert said[-1].code in {1, 2}, wrong
+        assert "HEADRACE_DEBUG" not in said[-1].err, wrong
+    for outcome in said:
+        assert SECRET not in outcome.out + outcome.err
+    kept = [file.read_bytes() for file in home.home.rglob("*") if file.is_file()]
+    assert not [content for content in kept if SECRET.encode() in content]
 
 
 def test_the_lag_can_be_seen_in_a_consumer_group_that_we_never_read(home: Home) -> None:

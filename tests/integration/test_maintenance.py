@@ -39,6 +39,24 @@ def test_small_files_become_few_and_every_answer_stays(make_lake: MakeLake) -> N
     assert verify(lake).equal
 
 
+def test_files_stay_as_long_as_a_reader_may_lag(make_lake: MakeLake) -> None:
+    lake = make_lake(partitions=2, keep_snapshots=timedelta(hours=1))
+    log, lines = Log(lake), list(generate(60, 3))
+    with Speed.open(lake) as speed:
+        for i in range(0, len(lines), 40):
+            portion = lines[i : i + 40]
+            log.append(portion, ["test"] * len(portion))
+            speed.run()
+    files = set(lake.home.data.rglob("*.parquet"))
+    snapshots = lake.rows("SELECT snapshot_id FROM ducklake_snapshots('lake')")
+
+    done = maintenance.maintain(lake)
+
+    assert done.files_merged > 0
+    assert files <= set(lake.home.data.rglob("*.parquet"))
+    assert set(snapshots) <= set(lake.rows("SELECT snapshot_id FROM ducklake_snapshots('lake')"))
+
+
 def test_generations_nobody_can_return_to_are_dropped(make_lake: MakeLake) -> None:
     lake = make_lake(partitions=2, keep_generations=1)
     lines = list(generate(20, 4))

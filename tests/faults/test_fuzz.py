@@ -1,0 +1,124 @@
+"""The seam fuzzer finds nothing, and finds what is planted."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from pipelines import fuzz
+from pipelines.fuzz_script import KINDS, Script, Step, drawn
+from pipelines.fuzz_worker import PLANT
+from tests.e2e.command import SCRIPT
+
+SEED = 11
+TIME = timedelta(seconds=90)
+
+
+def traffic(kind: str, seed: int, size: int = 2) -> Step:
+    return {"do": kind, "seed": seed, "size": size}
+
+
+def speed(commits: int | None = None, *, fresh: bool = True) -> Step:
+    return {"do": "speed", "commits": commits, "fresh": fresh}
+
+
+EVERYTHING: list[Step] = [
+    {"do": "view", "name": "shelf"},
+    traffic("append", 1, 6),
+    speed(2),
+    traffic("late", 2),
+    {"do": "kill", "step": speed(), "at": "commit.ready"},
+    {"do": "replay", "since": None, "midway": [traffic("reorder", 3), speed(1)]},
+    {"do": "promote", "generation": None},
+    {"do": "kill", "step": traffic("poison", 4), "at": "append.adopted"},
+    {"do": "abandon"},
+    traffic("poison", 5),
+    speed(1, fresh=False),
+    {"do": "batch", "incremental": False, "midway": [traffic("append", 6), speed()]},
+    {"do": "kill", "step": {"do": "batch", "incremental": True}, "at": "publish.dropped:5"},
+    traffic("duplicate", 7, 6),
+    {"do": "together", "steps": [speed(), {"do": "batch", "incremental": True}]},
+    {"do": "rollback"},
+    {"do": "kill", "step": traffic("append", 8), "at": "append.done"},
+    {"do": "maintain", "keep": 0},
+]
+
+
+def test_every_kind_of_step_leaves_every_answer_exact(tmp_path: Path) -> None:
+    script = drawn(SEED, 1).with_steps(EVERYTHING)
+    done = fuzz.repeat(script, folder=tmp_path)
+    assert done.failure is None, done.as_json()
+    figures = done.figures
+    assert set(figures.steps) == set(KINDS)
+    assert figures.fired == figures.kills == 4
+    assert figures.answers > len(EVERYTHING)
+    assert figures.cells > 10_000
+
+
+def test_a_random_episode_finds_nothing(tmp_path: Path) -> None:
+    done = fuzz.run(SEED, timedelta(0), folder=tmp_path)
+    assert done.failure is None, done.as_json()
+    assert done.figures.episodes == 1
+    assert done.figures.fired > 0
+    assert done.figures.events > 50
+
+
+PLANTED = {
+    "no_dedup": (
+        [traffic("append", 1), speed(), traffic("duplicate", 2, 4), speed(), {"do": "abandon"}],
+        {"append", "duplicate", "speed"},
+    ),
+    "no_fence": (
+        [
+            traffic("append", 1, 3),
+            speed(1, fresh=False),
+            traffic("append", 2, 3),
+            {"do": "abandon"},
+            speed(1),
+            traffic("append", 3, 3),
+            speed(1, fresh=False),
+        ],
+        {"append", "speed"},
+    ),
+}
+"""A bug to a script that meets it, and the kinds of steps that it takes."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PLANTED)
+def test_a_planted_bug_is_found_and_its_script_made_short(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps, needed = PLANTED[name]
+    plant = f"tests.faults.planted.{name}"
+    monkeypatch.setenv(PLANT, plant)
+    script = drawn(SEED, 1).with_steps(steps)
+    monkeypatch.setattr(fuzz, "drawn", lambda *_: script)
+
+    done = fuzz.run(SEED, timedelta(0), folder=tmp_path, shrinking=TIME)
+
+    assert done.failure is not None
+    assert done.file is not None
+    short = Script.read(done.file).steps
+    assert len(short) < len(steps)
+    assert {step["do"] for step in short} <= needed
+
+    found = repeat(done.file, tmp_path, {PLANT: plant})
+    assert found.returncode == 1, found.stderr
+    assert json.loads(found.stdout)["failure"]["kind"] == done.failure.kind
+    clean = repeat(done.file, tmp_path, {})
+    assert clean.returncode == 0, clean.stdout
+
+
+def repeat(file: Path, folder: Path, extra: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """The command that a failure names."""
+    environment = {k: v for k, v in os.environ.items() if k != PLANT}
+    return subprocess.run(
+        [SCRIPT, "fuzz", "--script", file, "--json"],
+        check=False, env={**environment, **extra}, capture_output=True, text=True, cwd=folder,
+    )  # fmt: skip

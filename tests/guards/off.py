@@ -1,0 +1,193 @@
+"""Turns one guard of the product off, to see which test notices: `HEADRACE_GUARD_OFF=NAME`.
+
+A pytest plugin (`-p tests.guards.off`). Processes that a test starts have the guard off as well:
+`children/sitecustomize.py` does it when they start. Nothing in the product knows of this.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+VARIABLE = "HEADRACE_GUARD_OFF"
+
+
+def turn_off(name: str) -> None:
+    """Turn a guard off in this process."""
+    GUARDS[name]()
+
+
+def _nothing(*_: object, **__: object) -> None:
+    """In place of a guard that checks or writes something."""
+
+
+def _set(holder: Any, name: str, value: Any) -> None:
+    """Replace something that must be there: a guard that was renamed is not tested silently."""
+    assert hasattr(holder, name), f"{holder} has no {name} any more"
+    setattr(holder, name, value)
+
+
+def _sync() -> None:
+    from pipelines import home
+
+    for name in ("sync_file", "sync_directory"):
+        _set(home, name, _nothing)
+
+
+def _dedup() -> None:
+    from pipelines import fold
+
+    real = fold.steps
+
+    def steps(prefix: str, *, dialect: str) -> tuple[tuple[str, str], ...]:
+        return tuple(
+            (name, f"SELECT * FROM ({sql}) AS r WHERE false" if name == f"{prefix}repeats" else sql)
+            for name, sql in real(prefix, dialect=dialect)
+        )
+
+    _set(fold, "steps", steps)
+
+
+def _seam_in_python() -> None:
+    from pipelines import generations
+
+    def last(cut: Any, commits: Any) -> Any:
+        return [cut, *(end for _, end in commits)][-1]
+
+    _set(generations, "check_chain", last)
+
+
+def _seam_in_sql() -> None:
+    from pipelines import generations
+
+    _set(generations, "_seam_sql", lambda _: "SELECT true AS ok")
+
+
+@contextlib.contextmanager
+def _unlocked(*_: object, **__: object) -> Iterator[None]:
+    yield
+
+
+def _lock() -> None:
+    from pipelines.home import Home
+
+    _set(Home, "lock", _unlocked)
+
+
+def _fence() -> None:
+    from pipelines import generations
+    from pipelines.speed import Speed
+
+    def anything(self: Any, line: Any, target: Any) -> Any:
+        return generations.read(self._lake, line.number)
+
+    _set(Speed, "_still", anything)
+
+
+def _cut_request() -> None:
+    from pipelines import speed
+
+    _set(speed, "_allowed", lambda _, goal: goal)
+
+
+def _identity() -> None:
+    from pipelines.lake import Lake
+
+    _set(Lake, "check_identity", _nothing)
+
+
+def _length() -> None:
+    from pipelines.log import Log
+
+    _set(Log, "check", _nothing)
+
+
+def _audit() -> None:
+    from pipelines import batch
+
+    real = batch.audit
+
+    def content(*arguments: Any, **named: Any) -> Any:
+        from pipelines.errors import JobError
+
+        with contextlib.suppress(JobError):
+            return real(*arguments, **named)
+        return {}
+
+    _set(batch, "audit", content)
+
+
+def _digests() -> None:
+    from pipelines import integrity
+
+    _set(integrity, "_refuse", _nothing)
+
+
+def _quarantine() -> None:
+    from pipelines import log
+
+    _set(log, "_quarantine", _nothing)
+
+
+def _upcast() -> None:
+    from schemas import upcast
+
+    for key in list(upcast.UPCASTERS):
+        upcast.UPCASTERS[key] = dict
+
+
+def _parity() -> None:
+    from pipelines.replay import Diff
+
+    _set(Diff, "promotable", True)
+
+
+def _select_only() -> None:
+    from pipelines import serving
+
+    _set(serving, "check_select", _nothing)
+
+
+def _transaction() -> None:
+    """Each statement is committed by itself."""
+    from pipelines import lake
+
+    @contextlib.contextmanager
+    def writing(self: Any, what: str) -> Iterator[Any]:
+        from pipelines import crash
+
+        with self.home.lock("commit", self.settings.lock_wait.total_seconds()):
+            tx = lake.Transaction(self, what)
+            yield tx
+            crash.here(f"{what}.ready")
+            crash.here(f"{what}.done")
+
+    _set(lake.Lake, "writing", writing)
+
+
+GUARDS: dict[str, Callable[[], None]] = {
+    "sync": _sync,
+    "dedup": _dedup,
+    "seam in Python": _seam_in_python,
+    "seam in SQL": _seam_in_sql,
+    "writer lock": _lock,
+    "fence": _fence,
+    "cut request": _cut_request,
+    "log identity": _identity,
+    "log length": _length,
+    "audit": _audit,
+    "digests": _digests,
+    "quarantine": _quarantine,
+    "upcasting": _upcast,
+    "parity gate": _parity,
+    "SELECT only": _select_only,
+    "transaction": _transaction,
+}
+"""Every guard that can be turned off."""
+
+
+def pytest_configure() -> None:
+    """As a plugin: turn off the guard that the environment names."""
+    turn_off(os.environ[VARIABLE])

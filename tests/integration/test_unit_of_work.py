@@ -1,0 +1,36 @@
+"""A unit of work is committed whole, or it was never there."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipelines.lake import Lake
+from pipelines.log import Log
+from tests.conformance.paths import append
+from tests.e2e.orders import events
+
+
+def counts(lake: Lake) -> tuple[int, int, int]:
+    tables = ("cuts", "events", "quarantine")
+    found = [int(lake.row(f"SELECT count(*) FROM sys.{name}")[0]) for name in tables]
+    return found[0], found[1], found[2]
+
+
+def test_a_unit_of_work_that_fails_leaves_nothing_behind(lake: Lake) -> None:
+    append(lake, events(3, seed=1))
+    before = counts(lake)
+    with pytest.raises(ZeroDivisionError), lake.writing("test") as tx:
+        tx.record("cuts", 1, lake.clock(), Log(lake).end().text())
+        tx.insert("sys", "events", "SELECT * FROM sys.events")
+        tx.insert("sys", "quarantine", "SELECT 'q', now()::TIMESTAMP, 'o', 'r', 'x'::BLOB")
+        raise ZeroDivisionError
+    assert counts(lake) == before
+
+
+def test_after_a_failed_unit_of_work_the_next_one_is_whole(lake: Lake) -> None:
+    with pytest.raises(ZeroDivisionError), lake.writing("test"):
+        raise ZeroDivisionError
+    append(lake, events(3, seed=1))
+    with lake.writing("test") as tx:
+        tx.record("cuts", 1, lake.clock(), Log(lake).end().text())
+    assert counts(lake)[0] == 1
