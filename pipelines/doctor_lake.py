@@ -150,7 +150,7 @@ def check_index(case: Case) -> Iterator[Finding]:
     """The order index: a cache, but a wrong one would give wrong numbers."""
     manifest = case.home.index / "manifest.json"
     if not manifest.exists():
-        yield Finding("index", "ok", "none yet; it is made from the log")
+        yield Finding("index", "ok", "none; it is made from the log")
         return
     said = index_says(case)
     if said:

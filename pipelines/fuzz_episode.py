@@ -21,7 +21,7 @@ from pipelines import settings as all_settings
 from pipelines.fuzz_crew import Crew, DiedError, Process
 from pipelines.fuzz_events import TRAFFIC, Sent, lines_of
 from pipelines.fuzz_model import Model
-from pipelines.fuzz_readers import FailedError, Failure, Reader, Watcher, judge
+from pipelines.fuzz_readers import AT_ONCE, FailedError, Failure, Reader, Told, Watcher, judge
 from pipelines.fuzz_script import Script, Step, parts_of
 from pipelines.fuzz_worker import ABANDONED
 
@@ -124,13 +124,15 @@ class Episode:
         self.figures.steps.update(part["do"] for part in parts_of(step))
         with Watcher(beside) as watcher:
             tasks = self._perform(step)
-        self._settle(oldest, tasks)
-        for answer in watcher.answers:
-            self._judge(beside, answer)
+        done = self.figures.steps.total()
+        answer = oldest.ask(AT_ONCE * done, AT_ONCE)
+        self._settle(oldest.understood(answer), tasks)
+        for seen in watcher.answers:
+            self._judge(beside, seen)
         self._excuse(step, watcher.refusals)
-        self._judge(oldest, oldest.ask())
-        if any(task.step["do"] == "kill" for task in tasks) or self.figures.steps.total() % 3 == 0:
-            # To open a lake takes as long as all else here, so not after each step.
+        self._judge(oldest, answer)
+        if done % 3 == 0 or any(task.step["do"] == "kill" for task in tasks):
+            # To open a lake and ask for all takes as long as all else here: not after each step.
             with self._reader("a new reader") as newest:
                 self._judge(newest, newest.ask())
 
@@ -274,12 +276,11 @@ class Episode:
         if not fine:
             raise FailedError("refused", f"{where}: {error}", text)
 
-    def _settle(self, reader: Reader, tasks: list[Task]) -> None:
+    def _settle(self, told: Told, tasks: list[Task]) -> None:
         """Take acknowledged lines into the model, and those of a killed append if they are in.
 
         What was not acknowledged may be in as a whole, or not at all.
         """
-        told = reader.understood(reader.ask())
         for task in tasks:
             low, high = task.acknowledged, len(task.appends)
             if task.step["do"] != "kill":
@@ -300,6 +301,7 @@ class Episode:
         """Catch up; everything that came in is there, once; `verify` agrees."""
         self._step({"do": "speed", "commits": None, "fresh": True}, oldest, beside)
         end = self._model.totals().end
+        self._judge(oldest, oldest.ask())
         told = oldest.understood(oldest.ask())
         if told.position.offsets != end:
             raise FailedError("behind", "speed", f"at {told.position}, the log ends at {end}")

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
+from uuid import UUID
 
 from pipelines.errors import BrokerError, LogError, UsageError
 from pipelines.settings import Settings
@@ -229,11 +230,16 @@ def topic_configs(settings: Settings) -> dict[str, str]:
 
 
 def check_usable(topic: Topic, address: Address) -> None:
-    """Refuse a topic whose records may be rewritten.
+    """Refuse a topic that cannot be told from another, or whose records may be removed.
 
     Raises:
-        LogError: it is compacted: Kafka removes records from the middle of it.
+        LogError: it has no id, or is compacted: Kafka removes records from the middle of it.
     """
+    if topic.topic_id in {"None", str(UUID(int=0))}:
+        raise LogError(
+            f"{address} has no topic id, so a topic made anew under its name would not be noticed: "
+            "its brokers are older than Kafka 2.8. Update them"
+        )
     policy = topic.configs.get("cleanup.policy", "")
     if "compact" in policy:
         raise LogError(

@@ -15,7 +15,7 @@ from pipelines.fuzz_script import KINDS, Script, Step, drawn
 from pipelines.fuzz_worker import PLANT
 from tests.e2e.command import SCRIPT
 
-SEED = 11
+SEED = 50
 TIME = timedelta(seconds=90)
 
 

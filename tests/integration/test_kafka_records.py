@@ -70,7 +70,6 @@ def test_events_of_another_producer_are_read_whatever_their_key_headers_and_time
     assert sorted(home.events()) == sorted(LINES)
     assert home.quarantined() == {}
     Truth.of(LINES).check(home)
-    home.check()
 
 
 def test_what_is_no_event_is_in_quarantine_with_its_place_and_bytes(home: Home) -> None:
@@ -106,7 +105,6 @@ def test_a_record_in_another_partition_than_its_order_is_quarantined_and_a_retry
     assert home.json("quarantine", "retry") == {"accepted": 1, "still_quarantined": 0}
     home.once()
     assert (home.events(), home.quarantined()) == ([LINES[0]], {})
-    home.check()
 
 
 def test_poison_between_events_leaves_all_paths_exact(home: Home, tmp_path: Path) -> None:
@@ -159,7 +157,6 @@ def test_compressed_topics_are_read(home: Home) -> None:
         produce(home.url, good(part), compression_type=codec)
     assert home.once(commit_events=10)["events"] == len(LINES)
     Truth.of(LINES).check(home)
-    home.check()
 
 
 def test_committed_transactions_come_in_and_aborted_ones_are_holes(home: Home) -> None:
@@ -225,4 +222,3 @@ def test_an_event_with_space_around_it_is_still_known_at_the_next_start(home: Ho
     assert home.once()["events"] == 2
     assert sorted(home.events()) == sorted(line.strip() for line in lines)
     assert home.once()["events"] == 0
-    home.check()

@@ -16,14 +16,19 @@ def counts(lake: Lake) -> tuple[int, int, int]:
     return found[0], found[1], found[2]
 
 
-def test_a_unit_of_work_that_fails_leaves_nothing_behind(lake: Lake) -> None:
-    append(lake, events(3, seed=1))
-    before = counts(lake)
-    with pytest.raises(ZeroDivisionError), lake.writing("test") as tx:
+def fail_half_way(lake: Lake) -> None:
+    with lake.writing("test") as tx:
         tx.record("cuts", 1, lake.clock(), Log(lake).end().text())
         tx.insert("sys", "events", "SELECT * FROM sys.events")
         tx.insert("sys", "quarantine", "SELECT 'q', now()::TIMESTAMP, 'o', 'r', 'x'::BLOB")
         raise ZeroDivisionError
+
+
+def test_a_unit_of_work_that_fails_leaves_nothing_behind(lake: Lake) -> None:
+    append(lake, events(3, seed=1))
+    before = counts(lake)
+    with pytest.raises(ZeroDivisionError):
+        fail_half_way(lake)
     assert counts(lake) == before
 
 

@@ -145,7 +145,7 @@ def invocations(page: Path) -> list[str]:
 def test_every_command_and_option_in_the_pages_exists(page: Path) -> None:
     context = click.Context(app)
     for call in invocations(page):
-        words = re.sub(r"^--home \S+ ", "", call).split()
+        words = re.sub(r"^--(home|log) \S+ ", "", call).split()
         assert words[0] in _COMMANDS, f"{name_of(page)}: headrace {call}"
         command = app.get_command(context, words[0])
         if isinstance(command, click.Group) and len(words) > 1:

@@ -43,7 +43,7 @@ def test_a_script_survives_being_written(tmp_path: Path) -> None:
         "{}",
         '{"headrace_fuzz": 1, "steps": [{"do": "explode"}]}',
         '{"headrace_fuzz": 2, "steps": []}',
-        '{"headrace_fuzz": 1, "steps": [{"do": "together", "steps": [{"do":"append"},{"do":"late"}]}]}',
+        '{"headrace_fuzz": 1, "steps": [{"do":"together","steps":[{"do":"late"},{"do":"late"}]}]}',
     ],
 )
 def test_a_file_that_is_no_script_is_refused(tmp_path: Path, text: str) -> None:

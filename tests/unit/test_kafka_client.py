@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from pipelines import settings
-from pipelines.errors import HeadraceError, UsageError
-from pipelines.kafka_client import Address, options, reaching, topic_configs
+from pipelines.errors import HeadraceError, LogError, UsageError
+from pipelines.kafka_client import Address, Topic, check_usable, options, reaching, topic_configs
 from pipelines.kafka_records import MARKER, QUARANTINED, Records, typed
 from pipelines.position import Position
 from pipelines.settings import Settings
@@ -140,6 +140,12 @@ def test_a_topic_that_we_make_keeps_everything_and_takes_any_event_time() -> Non
     assert made["message.timestamp.before.max.ms"] == str((1 << 63) - 1)
     assert int(made["max.message.bytes"]) > chosen().max_event_bytes
     assert topic_configs(chosen(kafka_min_insync=2))["min.insync.replicas"] == "1"
+
+
+@pytest.mark.parametrize("topic_id", ["None", "00000000-0000-0000-0000-000000000000"])
+def test_a_topic_without_an_id_is_refused(topic_id: str) -> None:
+    with pytest.raises(LogError, match="older than Kafka"):
+        check_usable(Topic("orders", "cluster", topic_id, 1, 1, {}), HERE)
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,22 @@ def test_positions_of_different_logs_cannot_be_compared() -> None:
         Position((1,)).covers(Position((1, 2)))
 
 
+def test_a_position_is_made_from_nothing_from_a_mapping_and_from_the_lower_of_two() -> None:
+    assert Position.zero(3) == Position((0, 0, 0))
+    assert Position.of({1: 7, 0: 5}) == Position((5, 7))
+    assert Position((5, 1)).lowest(Position((2, 4))) == Position((2, 1))
+    assert str(Position((5, 7))) == "{0: 5, 1: 7}"
+    with pytest.raises(SeamError, match="positions of 1 and 2 partitions"):
+        Position((1,)).lowest(Position((1, 2)))
+
+
+def test_a_step_takes_of_each_partition_its_share_of_what_is_left() -> None:
+    start, end = Position((10, 0)), Position((40, 10))
+    assert step_towards(start, end, 20) == Position((25, 5))
+    assert step_towards(start, end, 3) == Position((13, 1))
+    assert step_towards(start, end, 40) == step_towards(start, end, 41) == end
+
+
 def test_a_chain_without_gap_reaches_its_last_commit() -> None:
     a, b, c = Position((0, 0)), Position((2, 1)), Position((2, 5))
     assert check_chain(a, [(a, b), (b, c)]) == c
@@ -36,9 +52,11 @@ def test_a_chain_without_gap_reaches_its_last_commit() -> None:
 
 def test_a_gap_and_an_overlap_are_told_apart() -> None:
     a, b, c = Position((0,)), Position((2,)), Position((5,))
-    with pytest.raises(SeamError, match="gap"):
+    with pytest.raises(
+        SeamError, match="^gap at the seam: deltas start at {0: 2}, the base ends at {0: 0}$"
+    ):
         check_chain(a, [(b, c)])
-    with pytest.raises(SeamError, match="overlap"):
+    with pytest.raises(SeamError, match="^overlap at the seam"):
         check_chain(b, [(a, c)])
 
 
