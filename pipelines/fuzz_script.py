@@ -196,7 +196,7 @@ def _plain(rng: Random, kind: str) -> Step:
 
 
 def _traffic(rng: Random, kind: str) -> Step:
-    return {"do": kind, "seed": rng.randint(0, 999_999), "size": rng.randint(1, 8)}
+    return {"do": kind, "seed": rng.randint(0, 999_999), "size": rng.randint(2, 12)}
 
 
 def _kill(rng: Random) -> Step:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 _EVERY = 1.0
 """Seconds without a record after which the topic is looked at all the same."""
+_AGAIN = 2.0
+"""Seconds after a refusal until the lag is shown again: a group's coordinator may have moved."""
 
 
 class Watch:
@@ -35,6 +37,7 @@ class Watch:
         self._group = group
         self._admin: KafkaAdminClient | None = None
         self._confirmed = 0.0
+        self._refused = -_AGAIN
 
     @property
     def due(self) -> bool:
@@ -69,20 +72,21 @@ class Watch:
         from kafka import TopicPartition
         from kafka.structs import OffsetAndMetadata
 
-        if not self._group:
+        if not self._group or time.monotonic() - self._refused < _AGAIN:
             return
         offsets = {
             TopicPartition(self._topic.name, p): OffsetAndMetadata(o, "", -1)
             for p, o in enumerate(position.offsets)
         }
         try:
-            with reaching(self._address, "show the lag"):
-                told = self._client().alter_group_offsets(self._group, offsets)
-            refused = {e.__name__ for e in told.values()} - {"NoError"}
-            if refused:
-                logger("kafka log").debug("group", group=self._group, refused=sorted(refused))
+            told = self._client().alter_group_offsets(self._group, offsets)
+            cause = ", ".join({e.__name__ for e in told.values()} - {"NoError"})
         except Exception as e:  # noqa: BLE001 - whatever it is, commits go on without it
-            logger("kafka log").debug("group", group=self._group, cause=str(e))
+            cause = type(e).__name__
+        if cause:
+            logger("kafka log").debug("group", group=self._group, cause=cause)
+            self._refused = time.monotonic()
+            self.close()
 
     def close(self) -> None:
         """Give back the connection."""

@@ -16,7 +16,7 @@ from tests.kafka.broker import Cluster
 from tests.kafka.homes import Home, Record, placed, produce
 from tests.kafka.running import cluster, fresh_topic
 
-pytestmark = pytest.mark.kafka
+pytestmark = [pytest.mark.kafka, pytest.mark.xdist_group("kafka-story")]  # one broker
 
 GUIDE = REPOSITORY / "docs" / "guides" / "kafka.md"
 BLOCK = re.compile(r"<!-- story -->\n```sh\n(.*?)```", re.DOTALL)

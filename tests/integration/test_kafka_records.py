@@ -15,7 +15,7 @@ from tests.kafka.broker import Cluster
 from tests.kafka.homes import Home, Record, origin, placed, produce, producer, send
 from tests.kafka.running import cluster, fresh_topic
 
-pytestmark = pytest.mark.kafka
+pytestmark = [pytest.mark.kafka, pytest.mark.xdist_group("kafka-records")]  # one broker
 
 LINES = events(20, seed=23)
 POISON = (
