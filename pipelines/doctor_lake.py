@@ -10,6 +10,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from pipelines import generations, integrity
+from pipelines import home as homes
 from pipelines.doctor import REPAIR, Case, Finding
 from pipelines.errors import SeamError
 from pipelines.integrity import DataFile
@@ -208,6 +209,8 @@ def index_says(case: Case) -> str:
     folder = case.home.index
     try:
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        if manifest["sum"] != homes.sum_of(manifest):
+            return "has other content than was written"
         position = Position.parse(manifest["position"])
         for name, digest in dict(manifest["runs"]).items():
             if integrity.digest(folder / name) != digest:

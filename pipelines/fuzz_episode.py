@@ -125,14 +125,14 @@ class Episode:
         with Watcher(beside) as watcher:
             tasks = self._perform(step)
         done = self.figures.steps.total()
-        answer = oldest.ask(AT_ONCE * done, AT_ONCE)
+        # To ask for all takes as long as everything else here: not after each step.
+        answer = oldest.ask() if done % 3 == 0 else oldest.ask(AT_ONCE * done, AT_ONCE)
         self._settle(oldest.understood(answer), tasks)
         for seen in watcher.answers:
             self._judge(beside, seen)
         self._excuse(step, watcher.refusals)
         self._judge(oldest, answer)
-        if done % 3 == 0 or any(task.step["do"] == "kill" for task in tasks):
-            # To open a lake and ask for all takes as long as all else here: not after each step.
+        if any(task.step["do"] == "kill" for task in tasks):
             with self._reader("a new reader") as newest:
                 self._judge(newest, newest.ask())
 

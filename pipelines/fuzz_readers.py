@@ -44,7 +44,10 @@ _EXTRAS = {
 
 @dataclass(frozen=True)
 class Failure:
-    """What went wrong. Two failures are the same if `kind` and `where` are."""
+    """What went wrong. Two failures are the same if `kind` and `where` are.
+
+    Only a wrong cell is like any other: in which table a reader meets it first is chance.
+    """
 
     kind: str
     where: str
@@ -52,7 +55,9 @@ class Failure:
 
     def same(self, other: Failure | None) -> bool:
         """Whether both went wrong in the same way."""
-        return other is not None and (self.kind, self.where) == (other.kind, other.where)
+        if other is None or self.kind != other.kind:
+            return False
+        return self.kind == "wrong" or self.where == other.where
 
     def __str__(self) -> str:
         return f"{self.kind}, {self.where}: {self.text}"
@@ -83,6 +88,7 @@ class Reader:
 
     def __init__(self, name: str, home: Path, partitions: int) -> None:
         self.name = name
+        self._home = home
         self._served = serving.connect(home, threads=1)
         self._zero = Position.zero(partitions)
         self._names: tuple[str, ...] = tuple(sorted(_BUILT_IN))
@@ -93,6 +99,11 @@ class Reader:
 
     def __exit__(self, *_: object) -> None:
         self._served.close()
+
+    def reopen(self) -> None:
+        """Go on over a new connection."""
+        self._served.close()
+        self._served = serving.connect(self._home, threads=1)
 
     def ask(self, first: int = 0, most: int | None = None) -> Answer:
         """The answer to everything; the same object while nothing has changed.
@@ -150,7 +161,10 @@ class Reader:
 
 
 class Watcher:
-    """Asks on and on in a thread of its own while a step happens; judged when it is over."""
+    """Opens a connection and asks on and on, in a thread of its own, while a step happens.
+
+    What it was told is judged when the step is over.
+    """
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
@@ -174,9 +188,12 @@ class Watcher:
 
     def _watch(self) -> None:
         first, worked = 0, 0.0
-        while not self._over.wait(max(_PAUSE, worked)):
-            started, first = time.monotonic(), first + AT_ONCE
+        while first == 0 or not self._over.wait(max(_PAUSE, worked)):
+            started = time.monotonic()
             try:
+                if first == 0:
+                    self._reader.reopen()
+                first += AT_ONCE
                 answer = self._reader.ask(first, AT_ONCE)
             except Exception as e:  # noqa: BLE001 - judged when the step is over
                 self.refusals.append(e)

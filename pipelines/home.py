@@ -170,13 +170,16 @@ def read_marker(path: Path) -> tuple[dict[str, Any], str]:
     lacking = [name for name in ("log_id", "partitions") if name not in info]
     if lacking:
         return info, f"lacks {lacking[0]!r}"
-    if number >= FORMAT and info.get("sum") != _marker_sum(info):
+    if number >= FORMAT and info.get("sum") != sum_of(info):
         return info, "has other content than was written"
     return info, ""
 
 
-def _marker_sum(info: Mapping[str, Any]) -> str:
-    """A digest of home.json: a changed number of partitions would put orders elsewhere."""
+def sum_of(info: Mapping[str, Any]) -> str:
+    """A digest of what a small JSON file says, but for its own `sum`.
+
+    A changed number of partitions in home.json, say, would put orders elsewhere.
+    """
     held = {name: value for name, value in info.items() if name != "sum"}
     return hashlib.sha256(json.dumps(held, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -226,7 +229,7 @@ def write_marker(home: Home, made_by: str) -> None:
     }
     fresh = home.path / "home.json.new"
     with fresh.open("w", encoding="utf-8") as f:
-        json.dump({**info, "sum": _marker_sum(info)}, f, indent=2)
+        json.dump({**info, "sum": sum_of(info)}, f, indent=2)
         f.flush()
         os.fsync(f.fileno())
     fresh.replace(home.path / "home.json")

@@ -104,6 +104,7 @@ class Lake:
         self.con = connect(home, settings, read_only=read_only)
         self.log_kind = "embedded"
         self._named: set[Path] = set()
+        self._alone = False
         self._side: duckdb.DuckDBPyConnection | None = None
         # What `integrity` remembers of this lake.
         self.checked: tuple[int, frozenset[tuple[str, str]]] = (-1, frozenset())
@@ -124,6 +125,8 @@ class Lake:
             HomeError: the catalog holds no lake of ours.
             LogError: it holds another log, or is an older copy of itself.
         """
+        # Before the catalog is asked: a writer may commit at any moment, and the mark comes later.
+        furthest = backups.furthest(self.home)
         try:
             with self.reading():
                 found = self.rows("SELECT log_id, kind FROM sys.log")
@@ -141,7 +144,6 @@ class Lake:
                 f"{self.home.log_id}, found {found}); restore home.json and catalog together, "
                 "or import the events into a new home"
             )
-        furthest = backups.furthest(self.home)
         if snapshot < furthest:
             raise LogError(
                 f"the catalog {self.home.catalog} is older than the lake: it stands at snapshot "
@@ -193,6 +195,23 @@ class Lake:
             with contextlib.suppress(duckdb.Error):  # it would hide what went wrong
                 self.con.execute("ROLLBACK")
 
+    def _commit_lock(self) -> contextlib.AbstractContextManager[None]:
+        return self.home.lock("commit", self.settings.lock_wait.total_seconds())
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Nobody else commits meanwhile; several units of work of this lake can. Keep it short.
+
+        Raises:
+            LockError: another writer did not finish in time.
+        """
+        with self._commit_lock():
+            self._alone = True
+            try:
+                yield
+            finally:
+                self._alone = False
+
     @contextlib.contextmanager
     def writing(self, what: str) -> Iterator[Transaction]:
         """One unit of work under the commit lock: committed whole, or not at all.
@@ -204,7 +223,7 @@ class Lake:
             LockError: another writer did not finish in time.
             StorageError: the disk or the catalog refused; the error says what was recorded.
         """
-        with self.home.lock("commit", self.settings.lock_wait.total_seconds()):
+        with contextlib.nullcontext() if self._alone else self._commit_lock():
             self.con.execute("BEGIN")
             try:
                 tx = Transaction(self, what)

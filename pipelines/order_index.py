@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -142,12 +143,13 @@ class OrderIndex:
         """Name the runs and the position in one small file, replaced at once; drop old runs."""
         paths = [r.path for r in self._runs if r.path is not None]
         names = [path.name for path in paths]
-        manifest = {
+        manifest: dict[str, Any] = {
             "log_id": self._log.identity,
             "columns": list(TYPED_COLUMNS),
             "position": self.position.text(),
             "runs": {path.name: integrity.digest(path) for path in paths},
         }
+        manifest["sum"] = homes.sum_of(manifest)
         fresh = self._folder / "manifest.json.new"
         fresh.write_text(json.dumps(manifest), encoding="utf-8")
         homes.sync_file(fresh)
@@ -163,7 +165,8 @@ class OrderIndex:
             manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
             position = Position.parse(manifest["position"])
             usable = (
-                manifest["log_id"] == self._log.identity
+                manifest["sum"] == homes.sum_of(manifest)
+                and manifest["log_id"] == self._log.identity
                 and manifest["columns"] == list(TYPED_COLUMNS)
                 and self._log.end().covers(position)
             )

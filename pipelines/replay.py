@@ -8,9 +8,10 @@ live stays for rollback, and is brought up to date before readers return to it.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -22,7 +23,7 @@ from pipelines.log import Log
 from pipelines.logs import logger
 from pipelines.position import Position
 from pipelines.progress import Progress, silent
-from pipelines.speed import Speed
+from pipelines.speed import Commit, Speed
 from pipelines.verify import Comparison, compare
 from pipelines.views import View
 
@@ -93,17 +94,12 @@ def replay(
     number, start = _start(lake, wanted, requested, since)
     steps = even_steps(live.position.minus(start), lake.settings.replay_events)
     with Speed.open(lake, commit_events=steps) as speed:
-        done = 0
-        while True:
-            goal = generations.read(lake).position
-            commits = speed.run(number, until=goal, progress=progress)
-            done += sum(c.events for c in commits)
-            consolidate(lake, number)
-            seconds += time.monotonic() - started
-            diff = difference(lake, number)
-            started = time.monotonic()
-            if diff is not None:
-                break
+        goal = generations.read(lake).position
+        commits = speed.run(number, until=goal, progress=progress)
+        consolidate(lake, number)
+        seconds += time.monotonic() - started
+        more, diff = _level(lake, speed, number, progress)
+        done = sum(c.events for c in [*commits, *more])
     with lake.writing("diff") as tx:
         report = json.dumps(
             {"by_view": dict(diff.comparison.by_view), "added": diff.added, "removed": diff.removed}
@@ -190,10 +186,34 @@ def consolidate(lake: Lake, number: int) -> Generation:
         )
 
 
-def difference(lake: Lake, number: int) -> Diff | None:
-    """Compare a generation with the live one; None if they do not stand at one position now."""
+def _level(lake: Lake, speed: Speed, number: int, progress: Progress) -> tuple[list[Commit], Diff]:
+    """Bring a generation to where the live one stands, and compare the two there.
+
+    A live generation that commits all the time would never be met. So for the last few events
+    nobody else commits; the comparison itself reads one state of the lake while all go on.
+    """
+    goal = generations.read(lake).position
+    done = speed.run(number, until=goal, progress=progress)
+    with contextlib.ExitStack() as held:
+        held.enter_context(lake.alone())
+        done += speed.run(number, until=generations.read(lake).position)
+        diff = difference(lake, number, seen=held.close)
+    if diff is None:
+        raise SeamError(f"generation {number} cannot be brought to where the live one stands")
+    return done, diff
+
+
+def difference(lake: Lake, number: int, *, seen: Callable[[], None] = lambda: None) -> Diff | None:
+    """Compare a generation with the live one; None if they do not stand at one position now.
+
+    Args:
+        lake: whose generations.
+        number: the other one.
+        seen: called as soon as it no longer matters what others commit.
+    """
     with lake.reading():
         live, other = generations.read(lake), generations.read(lake, number)
+        seen()
         if live.position != other.position:
             return None
         integrity.check(lake, live.stored() | other.stored())
@@ -256,31 +276,30 @@ def rollback(lake: Lake, *, progress: Progress = silent) -> Generation:
 def _switch(lake: Lake, number: int, reason: str, progress: Progress) -> Generation:
     """Catch up with the live generation, compare where it must be equal, and switch."""
     with Speed.open(lake, commit_events=lake.settings.replay_events) as speed:
-        while True:
-            goal = generations.read(lake).position
-            speed.run(number, until=goal, progress=progress)
-            diff = difference(lake, number)
-            if diff is None:
-                continue  # the live one moved meanwhile
-            if not diff.promotable:
-                cell = diff.comparison.shown[0]
-                raise PromotionError(
-                    f"generation {number} has the logic of generation {diff.against} but differs "
-                    f"in {diff.comparison.wrong} cells, first {cell.view} {dict(cell.key)} "
-                    f"{cell.column}: {cell.served} instead of {cell.expected}. It was not "
-                    "promoted; run headrace verify"
-                )
+        _, diff = _level(lake, speed, number, progress)
+        if not diff.promotable:
+            cell = diff.comparison.shown[0]
+            raise PromotionError(
+                f"generation {number} has the logic of generation {diff.against} but differs "
+                f"in {diff.comparison.wrong} cells, first {cell.view} {dict(cell.key)} "
+                f"{cell.column}: {cell.served} instead of {cell.expected}. It was not "
+                "promoted; run headrace verify"
+            )
+        speed.run(number, until=generations.read(lake).position)
+        with lake.alone():  # what came since: both stood equal, and move by the same events
+            live = generations.read(lake)
+            speed.run(number, until=live.position)
             with lake.writing("switch") as tx:
-                here, live = generations.read(lake, number), generations.read(lake)
+                here = generations.read(lake, number)
                 if not here.position.covers(live.position):
-                    continue
+                    raise SeamError(f"generation {number} does not reach {live.position}")
                 generations.switch(tx, number, reason=reason)
                 here = generations.read(lake, number)
-            logger("replay").info(
-                "switch",
-                generation=number,
-                instead_of=live.number,
-                reason=reason,
-                position=here.position.as_dict(),
-            )
-            return here
+        logger("replay").info(
+            "switch",
+            generation=number,
+            instead_of=live.number,
+            reason=reason,
+            position=here.position.as_dict(),
+        )
+        return here

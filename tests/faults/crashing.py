@@ -25,6 +25,8 @@ BATCH = (
     "cut.begun", "cut.ready", "cut.done", "publish.begun", "publish.moved", "publish.adopted:3",
     "publish.dropped:5", "publish.ready", "publish.done",
 )  # fmt: skip
+BACKUP = ("backup.synced", "backup.done")
+"""After a publish and at the end of maintenance."""
 REPLAY = (
     "create.begun", "create.written", "create.synced", "create.ready", "create.done",
     "commit.ready", "publish.written", "publish.synced", "publish.dropped", "publish.ready",

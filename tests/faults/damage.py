@@ -89,8 +89,13 @@ KINDS: dict[str, Callable[[Path, random.Random], None]] = {
     "flip data": flip_data, "delete": delete, "zero": zero, "swap": swap,
 }  # fmt: skip
 TARGETS = ("segment", "base", "delta", "quarantine", "catalog", "home", "index", "manifest")
-CATALOG_KINDS = ("truncate", "flip magic", "delete", "zero header")
+CATALOG_KINDS = ("truncate", "flip header", "delete", "zero header")
 """Of a catalog, what leaves a file that looks whole is for `verify`: SQLite has no checksums."""
+
+
+def flip_header(path: Path, chance: random.Random) -> None:
+    """Turn over one bit of the text that SQLite's files begin with."""
+    _flip(path, chance.randrange(16), chance)
 
 
 def zero_header(path: Path, chance: random.Random) -> None:
@@ -192,7 +197,7 @@ def damage(home: Home, what: str, kind: str, chance: random.Random) -> Path:
     path = target(home, what, chance)
     before = path.read_bytes()
     for _ in range(20):
-        (zero_header if kind == "zero header" else KINDS[kind])(path, chance)
+        {**KINDS, "zero header": zero_header, "flip header": flip_header}[kind](path, chance)
         if not path.exists() or path.read_bytes() != before:
             return path
     raise AssertionError(f"{kind} of {path} changed nothing")

@@ -49,7 +49,7 @@ def repeat(what: str, kind: str, seed: int) -> str:
         ("delta", "swap"),
         ("delta", "flip footer"),
         ("quarantine", "delete"),
-    ],  # fmt: skip
+    ],
 )
 def test_a_damaged_data_file_is_found_and_never_gives_a_wrong_number(
     home: Home, what: str, kind: str
@@ -346,9 +346,7 @@ def test_the_speed_layer_hashes_new_segments_only(
 def test_a_shorter_log_under_the_same_views_is_refused(home: Home) -> None:
     chosen = settings.load(home.headrace.home, environ={}, threads=1)
     with open_lake(chosen) as at:
-        at.con.execute(
-            "DELETE FROM sys.appends WHERE append_no = (SELECT max(append_no) FROM sys.appends)"
-        )
+        at.con.execute("DELETE FROM sys.appends WHERE append_no > 2")
         with Speed.open(at) as speed, pytest.raises(LogError, match="truncated or replaced"):
             speed.run()
     found = json.loads(home.headrace.run("doctor", "--json").out)["findings"]

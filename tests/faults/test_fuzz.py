@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from pipelines.fuzz_worker import PLANT
 from tests.e2e.command import SCRIPT
 
 SEED = 50
-TIME = timedelta(seconds=90)
+TIME = timedelta(minutes=5)
 
 
 def traffic(kind: str, seed: int, size: int = 2) -> Step:
@@ -70,17 +71,15 @@ def test_a_random_episode_finds_nothing(tmp_path: Path) -> None:
 
 PLANTED = {
     "no_dedup": (
-        [traffic("append", 1), speed(), traffic("duplicate", 2, 4), speed(), {"do": "abandon"}],
+        [traffic("append", 1), {"do": "abandon"}, traffic("duplicate", 2, 4), speed()],
         {"append", "duplicate", "speed"},
     ),
     "no_fence": (
         [
-            traffic("append", 1, 3),
-            speed(1, fresh=False),
-            traffic("append", 2, 3),
+            traffic("append", 1, 5),
             {"do": "abandon"},
+            speed(1, fresh=False),
             speed(1),
-            traffic("append", 3, 3),
             speed(1, fresh=False),
         ],
         {"append", "speed"},
@@ -97,7 +96,7 @@ def test_a_planted_bug_is_found_and_its_script_made_short(
     steps, needed = PLANTED[name]
     plant = f"tests.faults.planted.{name}"
     monkeypatch.setenv(PLANT, plant)
-    script = drawn(SEED, 1).with_steps(steps)
+    script = replace(drawn(SEED, 1), commit_events=4, pilot=True, steps=tuple(steps))
     monkeypatch.setattr(fuzz, "drawn", lambda *_: script)
 
     done = fuzz.run(SEED, timedelta(0), folder=tmp_path, shrinking=TIME)

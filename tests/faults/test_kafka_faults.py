@@ -221,10 +221,11 @@ def test_a_speed_layer_killed_at_random_while_events_are_produced_reads_each_onc
 
 
 def test_bases_are_published_and_promoted_while_events_stream_in(home: Home) -> None:
+    batch = ["batch", "--engine", "duckdb"]
+    replay = ["replay", "--from", "2026-03-03", "--promote"]
     with producing(home) as sent, stopped_at_end(home.start("speed", "--follow")) as follow:
         wait_for(home, 20)
-        for command in (["batch", "--engine", "duckdb"], ["replay", "--from", "2026-03-03", "--promote"],
-                        ["batch", "--engine", "duckdb", "--incremental"]):  # fmt: skip
+        for command in (batch, replay, [*batch, "--incremental"]):
             before = archived(home)
             assert home.json(*command)["generation"], command
             wait_for(home, before + 20)

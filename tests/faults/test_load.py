@@ -1,0 +1,19 @@
+"""Readers while bases are published and generations promoted; `make faults` runs the long one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.faults.load import run, sound
+
+
+@pytest.mark.slow
+def test_readers_see_every_publish_and_promote_whole_or_not_at_all(tmp_path: Path) -> None:
+    told, done = run(tmp_path, publishes=6, queries=150, readers=2, seed=5)
+    assert sound(told), told
+    assert told.answers >= 150
+    assert told.positions > 5
+    assert told.cuts > 3
+    assert done["publishes"] + done["promotes"] >= 6
