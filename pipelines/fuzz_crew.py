@@ -15,6 +15,8 @@ from typing import IO, Any, Self
 
 _HANGS = 120.0
 """Seconds without an answer after which a process counts as hung. A step takes well under one."""
+_MEANWHILE = {"appended", "inner"}
+"""Messages that do not end a command."""
 _TAIL = 2_000
 """Characters of what a process said last."""
 
@@ -34,9 +36,11 @@ class Process:
             )
         self._rest = b""
         self.home: Path | None = None
+        self.busy = False
 
     def send(self, command: dict[str, Any]) -> None:
         """Give it a command. A process that is dead shows when it is asked for the answer."""
+        self.busy = True
         with contextlib.suppress(BrokenPipeError):
             pipe = _pipe(self._popen.stdin)
             pipe.write(json.dumps(command).encode() + b"\n")
@@ -64,6 +68,7 @@ class Process:
             self._rest += chunk
         line, self._rest = self._rest.split(b"\n", 1)
         message: dict[str, Any] = json.loads(line)
+        self.busy = bool(_MEANWHILE & set(message))
         return message
 
     def ask(self, command: dict[str, Any]) -> dict[str, Any]:
@@ -71,7 +76,7 @@ class Process:
         self.send(command)
         while True:
             message = self.receive()
-            if message is not None and not {"appended", "inner"} & set(message):
+            if message is not None and not self.busy:
                 return message
 
     def kill(self) -> None:
@@ -140,10 +145,16 @@ class Crew:
         self._workers = [None if w is process else w for w in self._workers]
 
     def dismiss(self) -> None:
-        """Kill both: nobody knows what they are doing."""
+        """Let go of the home in the middle of a script: who is still at work is killed."""
         for process in self._workers:
-            if process is not None:
+            if process is not None and process.busy:
                 self.bury(process)
+        try:
+            self.leave()
+        except DiedError:
+            for process in self._workers:
+                if process is not None:
+                    self.bury(process)
 
     def leave(self) -> None:
         """Let go of the home."""

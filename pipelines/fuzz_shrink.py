@@ -6,6 +6,7 @@ Failure-Inducing Input", 2002), then what is left is made to do less.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -24,9 +25,13 @@ def shrink(script: Script, fails: Fails, budget: timedelta) -> Script:
         budget: no script is tried after this time.
     """
     end = time.monotonic() + budget.total_seconds()
+    tried: dict[str, bool] = {}
 
     def holds(steps: list[Step]) -> bool:
-        return time.monotonic() < end and fails(script.with_steps(steps))
+        key = json.dumps(steps)
+        if key not in tried and time.monotonic() < end:
+            tried[key] = fails(script.with_steps(steps))
+        return tried.get(key, False)
 
     steps = _fewer(list(script.steps), holds)
     steps = _less(steps, holds)
