@@ -35,6 +35,8 @@ FLAT = 1.1
 """The last third's median over the middle third's, at most."""
 SAMPLE, BATCH, MAINTAIN = 5.0, 120.0, 300.0
 """Seconds between samples, batches, and rounds of maintenance."""
+LOOKS = 12
+"""At the handles, for one sample."""
 PORTION, PAUSE = 20, 0.5
 """Events an append, and seconds between appends."""
 HISTORY = 20_000
@@ -98,7 +100,7 @@ def soak(home: Path, minutes: float, seed: int) -> tuple[dict[str, Samples], lis
             for name, process in running.items():
                 if process.poll() is not None:
                     raise SystemExit(f"{name} ended with exit code {process.returncode}")
-                _sample(found[name], process.pid)
+            _sample(found, running)
             disk.append(_size(home) / 1e6)
             for name, every in (("batch", BATCH), ("maintain", MAINTAIN)):
                 if name in working and working[name].poll() is not None:
@@ -191,10 +193,18 @@ def _environment() -> dict[str, str]:
     return {**kept, "HEADRACE_THREADS": "1", "HEADRACE_KEEP_SNAPSHOTS": "60"}
 
 
-def _sample(samples: Samples, pid: int) -> None:
-    process = psutil.Process(pid)
-    samples.memory.append(process.memory_info().rss / 1e6)
-    samples.handles.append(process.num_fds())
+def _sample(found: dict[str, Samples], running: dict[str, subprocess.Popen[bytes]]) -> None:
+    """Memory as it is; of the handles, the fewest of several looks: those that are held at rest.
+
+    A file that is open for one query comes and goes. One that is never closed stays.
+    """
+    looks = []
+    for _ in range(LOOKS):
+        looks.append({n: psutil.Process(p.pid).num_fds() for n, p in running.items()})
+        time.sleep(0.05)
+    for name, process in running.items():
+        found[name].memory.append(psutil.Process(process.pid).memory_info().rss / 1e6)
+        found[name].handles.append(min(look[name] for look in looks))
 
 
 def _size(home: Path) -> int:

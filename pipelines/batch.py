@@ -118,7 +118,7 @@ def _choose_cut(lake: Lake, log: Log) -> tuple[Generation | None, Position]:
                 log.check(reached, cut)
             return None, cut
         log.check(line.position)
-        tx.record("cuts", line.number, lake.clock(), cut.text())
+        generations.ask_for_cut(tx, line.number, cut)
     return line, cut
 
 

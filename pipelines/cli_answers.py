@@ -113,6 +113,7 @@ def status_command(ctx: click.Context, as_json: bool) -> None:
         ("base", f"{result['base']} ({result['engine']}), cut {_position(result['cut'])}"),
         ("position", f"{_position(result['position'])}, {fresh}"),
         ("newest event", f"{result['newest_event'] or '-'} (event time)"),
+        ("clocks", _clocks(result["ahead"])),
         ("speed layer", result["speed"]),
         (
             "last proof",
@@ -124,6 +125,18 @@ def status_command(ctx: click.Context, as_json: bool) -> None:
     ]
     text = "\n".join(f"{name:<13} {value}" for name, value in lines)
     console.emit(result, text, as_json=as_json)
+
+
+def _clocks(ahead: list[dict[str, Any]]) -> str:
+    """Who sends events that have not happened yet, by this machine's clock."""
+    from datetime import timedelta
+
+    if not ahead:
+        return "no source is ahead of ours"
+    first = ahead[0]
+    by = timedelta(seconds=round(first["seconds"]))
+    more = f", and {len(ahead) - 1} more" if len(ahead) > 1 else ""
+    return f"{first['source']} was ahead by {by}, newest event {first['newest_event']}{more}"
 
 
 def _position(offsets: dict[str, int]) -> str:
@@ -148,9 +161,10 @@ def status(lake: Lake) -> dict[str, Any]:
         newest = lake.row("SELECT max(time) FROM sys.events")[0]
         proofs = lake.rows(
             "SELECT recorded_at, position, wrong, generation FROM sys.certificates "
-            "ORDER BY recorded_at DESC LIMIT 1"
+            "ORDER BY certificate_no DESC LIMIT 1"
         )
         quarantined = quarantine.count(lake)
+        ahead = log.ahead()
         events, read = log.events_below(end), log.events_below(line.position)
     return {
         "home": str(lake.home.path),
@@ -167,6 +181,14 @@ def status(lake: Lake) -> dict[str, Any]:
         "position": line.position.as_dict(),
         "lag_events": events - read,
         "newest_event": None if newest is None else f"{newest.isoformat()}Z",
+        "ahead": [
+            {
+                "source": source,
+                "newest_event": f"{newest.isoformat()}Z",
+                "seconds": by.total_seconds(),
+            }
+            for source, (newest, by) in sorted(ahead.items(), key=lambda item: -item[1][1])
+        ],
         "speed": _speed_state(lake),
         "certificate": None
         if not proofs

@@ -145,7 +145,7 @@ def read(lake: Lake, number: int | None = None) -> Generation:
           (SELECT list((c.commit_no, c.from_position, c.to_position) ORDER BY c.commit_no)
            FROM sys.commits AS c
            WHERE c.generation = g.generation AND c.commit_no > b.after_commit),
-          (SELECT arg_max(w.cut, w.recorded_at) FROM sys.cuts AS w
+          (SELECT arg_max(w.cut, w.cut_no) FROM sys.cuts AS w
            WHERE w.generation = g.generation)
         FROM sys.generations AS g
         JOIN sys.bases AS b ON g.generation = b.generation
@@ -169,6 +169,12 @@ def stored_views(lake: Lake, number: int) -> dict[str, View]:
     """The views that a generation was made with, its seam whole or not."""
     (texts,) = lake.row(f"SELECT views FROM sys.generations WHERE generation = {number}")
     return {name: _stored_view(name, sql) for name, sql in json.loads(texts).items()}
+
+
+def ask_for_cut(tx: Transaction, number: int, cut: Position) -> None:
+    """Ask whoever moves a generation to end a commit exactly here. The last request counts."""
+    nth = tx.lake.row("SELECT coalesce(max(cut_no), 0) + 1 FROM sys.cuts")[0]
+    tx.record("cuts", number, tx.lake.clock(), cut.text(), nth)
 
 
 def reached(lake: Lake) -> list[Position]:

@@ -63,7 +63,7 @@ _SYSTEM_TABLES = {
     "files": "path VARCHAR, bytes BIGINT, sha256 VARCHAR, recorded_at TIMESTAMP",
     "holes": '"partition" INTEGER, first_offset BIGINT, next_offset BIGINT, reason VARCHAR',
     "appends": "append_no BIGINT, recorded_at TIMESTAMP, origin VARCHAR, position VARCHAR, "
-    "accepted BIGINT, quarantined BIGINT",
+    "accepted BIGINT, quarantined BIGINT, ahead VARCHAR",
     "quarantine": "id VARCHAR, recorded_at TIMESTAMP, origin VARCHAR, reason VARCHAR, raw BLOB",
     "quarantine_outcomes": "id VARCHAR, recorded_at TIMESTAMP, outcome VARCHAR",
     "generations": "generation INTEGER, recorded_at TIMESTAMP, logic VARCHAR, views VARCHAR, "
@@ -72,13 +72,13 @@ _SYSTEM_TABLES = {
     "after_commit BIGINT, engine VARCHAR, seconds DOUBLE",
     "commits": "generation INTEGER, commit_no BIGINT, recorded_at TIMESTAMP, "
     "from_position VARCHAR, to_position VARCHAR, events BIGINT, repeats BIGINT",
-    "cuts": "generation INTEGER, recorded_at TIMESTAMP, cut VARCHAR",
+    "cuts": "generation INTEGER, recorded_at TIMESTAMP, cut VARCHAR, cut_no BIGINT",
     "live": "switch_no BIGINT, recorded_at TIMESTAMP, generation INTEGER, reason VARCHAR",
     "diffs": "generation INTEGER, recorded_at TIMESTAMP, against INTEGER, position VARCHAR, "
     "logic_changed BOOLEAN, cells BIGINT, report VARCHAR",
     "certificates": "recorded_at TIMESTAMP, generation INTEGER, logic VARCHAR, cut VARCHAR, "
     "position VARCHAR, events BIGINT, rows BIGINT, cells BIGINT, wrong BIGINT, "
-    "fingerprint VARCHAR, report VARCHAR",
+    "fingerprint VARCHAR, report VARCHAR, certificate_no BIGINT",
 }
 
 

@@ -8,6 +8,7 @@ Parquet segment, syncs it, and names it in the catalog in one transaction with t
 from __future__ import annotations
 
 import contextlib
+import json
 import time
 import uuid
 from collections.abc import Iterable, Sequence
@@ -18,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipelines import crash, integrity
 from pipelines import home as homes
@@ -34,6 +36,9 @@ TYPED_COLUMNS = tuple(name for name in EVENT_COLUMNS if name not in {"raw", "app
 
 _LOOK_BACK = 100_000
 """Offsets: where the last event of a partition is looked for. Nearly always it is the last."""
+
+_TOLERANCE = timedelta(minutes=1)
+"""By so much two clocks may differ before anybody is told."""
 
 _ROW_GROUP = 32_768
 """Rows: small enough for two cores to share the encoding of one append of 50,000."""
@@ -147,7 +152,8 @@ class Log:
         number = self.lake.row("SELECT coalesce(max(append_no), 0) + 1 FROM sys.appends")[0]
         origin = fetched.origins[0] if fetched.origins else ""
         end = fetched.end.text()
-        tx.record("appends", number, now, origin, end, events.num_rows, len(rejected))
+        ahead = _ahead(events, now)
+        tx.record("appends", number, now, origin, end, events.num_rows, len(rejected), ahead)
 
     def read(self, start: Position, end: Position, columns: str = "*") -> str:
         """SQL that gives the events from `start` up to `end` (half-open), columns as named."""
@@ -183,6 +189,18 @@ class Log:
     def events_below(self, position: Position) -> int:
         """How many events lie below a position."""
         return self.events_between(Position.zero(len(position.offsets)), position)
+
+    def ahead(self) -> dict[str, tuple[datetime, timedelta]]:
+        """Sources whose events came from beyond our clock: newest event time, and by how much."""
+        found: dict[str, tuple[datetime, timedelta]] = {}
+        for recorded_at, told in self.lake.rows(
+            "SELECT recorded_at, ahead FROM sys.appends WHERE ahead IS NOT NULL ORDER BY append_no"
+        ):
+            for source, text in json.loads(told).items():
+                newest = datetime.fromisoformat(text)
+                by = max(newest - recorded_at, found.get(source, (newest, timedelta(0)))[1])
+                found[source] = (max(newest, found.get(source, (newest, by))[0]), by)
+        return found
 
     def last_raw(self, position: Position) -> dict[int, tuple[int, str]]:
         """Per partition, the last event below a position: its offset and original text."""
@@ -302,6 +320,19 @@ def _number(events: pa.Table, start: Position) -> tuple[pa.Table, Position]:
         .append_column("order_hash", pa.array(hashes[order]))
     )
     return numbered, Position(tuple(int(a + c) for a, c in zip(start.offsets, counts, strict=True)))
+
+
+def _ahead(events: pa.Table, now: datetime) -> str | None:
+    """Which sources send events from beyond our clock: source to its newest time, as JSON."""
+    if not events.num_rows:
+        return None
+    limit = pa.scalar(now + _TOLERANCE, pa.timestamp("us"))
+    if not pc.greater(pc.max(events.column("time")), limit).as_py():
+        return None
+    beyond = events.select(["source", "time"]).filter(pc.greater(events.column("time"), limit))
+    newest = beyond.group_by("source").aggregate([("time", "max")])
+    rows = zip(newest["source"].to_pylist(), newest["time_max"].to_pylist(), strict=True)
+    return json.dumps({source: time.isoformat() for source, time in sorted(rows)})
 
 
 def _quarantine(

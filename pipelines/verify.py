@@ -193,6 +193,7 @@ def _store(lake: Lake, certificate: Certificate) -> None:
         {"by_view": dict(c.by_view), "cells": [vars(x) for x in c.shown]}, default=str
     )
     with lake.writing("certificate") as tx:
+        nth = lake.row("SELECT coalesce(max(certificate_no), 0) + 1 FROM sys.certificates")[0]
         tx.record(
             "certificates",
             certificate.at,
@@ -206,4 +207,5 @@ def _store(lake: Lake, certificate: Certificate) -> None:
             c.wrong,
             certificate.fingerprint,
             report,
+            nth,
         )

@@ -92,7 +92,7 @@ def test_a_record_from_the_future_is_a_note(filled: Headrace, tmp_path: Path) ->
         now = at.clock()
         at.clock = lambda: now + timedelta(hours=3)
         with at.writing("append") as tx:
-            tx.record("cuts", 1, at.clock(), '{"0": 0}')
+            tx.record("cuts", 1, at.clock(), '{"0": 0}', 1)
             tx.execute(f"UPDATE sys.appends SET recorded_at = TIMESTAMP '{at.clock()}'")
     (note,) = findings(filled, "clock")
     assert note["state"] == "note"

@@ -157,7 +157,7 @@ def test_a_cut_asked_for_in_the_middle_of_a_commit_splits_it(
 
     def ask() -> None:
         with lake.writing("cut") as tx:
-            tx.record("cuts", 1, lake.clock(), Position((11,)).text())
+            generations.ask_for_cut(tx, 1, Position((11,)))
 
     with Interleaved(lake.home, lake.settings, "commit", ask) as late:
         run_speed(late)
@@ -169,7 +169,7 @@ def test_commits_go_on_below_a_cut_that_is_far_ahead(make_lake: MakeLake) -> Non
     lake = make_lake(partitions=3)
     append(lake, Shop(Random(34), orders=7).events(90))
     with lake.writing("cut") as tx:
-        tx.record("cuts", 1, lake.clock(), Log(lake).end().text())
+        generations.ask_for_cut(tx, 1, Log(lake).end())
     run_speed(lake, 7)
     assert len(commits(lake)) >= 7
     assert_exact(lake, names=BUILT_IN)

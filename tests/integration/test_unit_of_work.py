@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from pipelines import generations
 from pipelines.lake import Lake
 from pipelines.log import Log
 from tests.conformance.paths import append
@@ -18,7 +19,7 @@ def counts(lake: Lake) -> tuple[int, int, int]:
 
 def fail_half_way(lake: Lake) -> None:
     with lake.writing("test") as tx:
-        tx.record("cuts", 1, lake.clock(), Log(lake).end().text())
+        generations.ask_for_cut(tx, 1, Log(lake).end())
         tx.insert("sys", "events", "SELECT * FROM sys.events")
         tx.insert("sys", "quarantine", "SELECT 'q', now()::TIMESTAMP, 'o', 'r', 'x'::BLOB")
         raise ZeroDivisionError
@@ -37,5 +38,5 @@ def test_after_a_failed_unit_of_work_the_next_one_is_whole(lake: Lake) -> None:
         raise ZeroDivisionError
     append(lake, events(3, seed=1))
     with lake.writing("test") as tx:
-        tx.record("cuts", 1, lake.clock(), Log(lake).end().text())
+        generations.ask_for_cut(tx, 1, Log(lake).end())
     assert counts(lake)[0] == 1
