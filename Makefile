@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
+SEED   ?= 1
 
-.PHONY: help demo test check bench setup format clean constraints
+.PHONY: help demo test check bench faults kafka mutants setup format clean constraints
 help:           ## show this list
 	@grep -hE '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
@@ -24,6 +25,22 @@ demo: $(READY)  ## the whole story, from nothing, in about a minute
 test: $(READY)  ## all tests
 	@$(BIN)/python -m compileall -q pipelines schemas jobs flows
 	$(BIN)/python -m pytest -n 2 --dist loadgroup --durations 25
+
+faults: $(READY) ## the long attacks: kills, power loss, broken disks, damage, load, a day (an hour)
+	$(BIN)/python -m tests.faults.kills --kills 500 --seed $(SEED)
+	$(BIN)/python -m tests.faults.powerloss --seed $(SEED) --rounds 60
+	$(BIN)/python -m tests.faults.resources --seed $(SEED)
+	$(BIN)/python -m tests.faults.damage --seed $(SEED) --rounds 60
+	$(BIN)/python -m tests.faults.load --publishes 100 --queries 20000 --seed $(SEED)
+	$(BIN)/python -m tests.faults.longrun --hours 24 --seeds 2
+	$(BIN)/headrace fuzz --seed $(SEED) --minutes 10
+	$(BIN)/python -m tests.faults.kafka_storm --events 200000 --seed $(SEED)
+
+mutants: $(READY) ## small changes of the fold: does a test notice each of them?
+	$(BIN)/python -m tests.guards.mutate_sql
+
+kafka: $(READY) ## a Kafka broker on localhost:9092, until you stop it
+	$(BIN)/python -m tests.kafka.broker
 
 check: $(READY) ## lint, types, layers
 	$(BIN)/ruff check .

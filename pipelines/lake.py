@@ -136,7 +136,7 @@ class Lake:
                 raise
             raise HomeError(
                 f"{self.home.catalog} is no catalog of a lake ({_first_line(e)}); "
-                f"{_remedy(e)}let `headrace doctor --repair` put back a copy"
+                f"{_remedy(e)}restore it from a copy: `headrace doctor --repair`"
             ) from e
         if [log_id for log_id, _ in found] != [self.home.log_id]:
             raise LogError(
@@ -423,7 +423,7 @@ def open_lake(settings: Settings, *, read_only: bool = False) -> Lake:
     held_files.recover(home)
     if not home.catalog.is_file():
         raise HomeError(
-            f"the catalog {home.catalog} is missing; `headrace doctor --repair` puts back a copy"
+            f"the catalog {home.catalog} is missing; restore it from a copy: `headrace doctor --repair`"
         )
     lake = Lake(home, settings, read_only=read_only)
     try:
@@ -528,7 +528,7 @@ def connect(home: Home, settings: Settings, *, read_only: bool) -> duckdb.DuckDB
             raise
         raise HomeError(
             f"the catalog {home.catalog} cannot be opened ({_first_line(e)}); "
-            f"{_remedy(e)}let `headrace doctor --repair` put back a copy"
+            f"{_remedy(e)}restore it from a copy: `headrace doctor --repair`"
         ) from e
     con.execute("USE lake")
     return con

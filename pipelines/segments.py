@@ -222,7 +222,9 @@ def _name(lake: Lake, chosen: Sequence[Segment], end: Position) -> None:
             for p, (_, b) in segment.offsets.items():
                 offsets[p] = b
             position = Position(tuple(offsets)).text()
-            tx.record("appends", number + n, lake.clock(), "doctor", position, segment.events, 0)
+            tx.record(
+                "appends", number + n, lake.clock(), "doctor", position, segment.events, 0, None
+            )
 
 
 def _adopt_quarantine(lake: Lake) -> list[tuple[str, bool]]:
