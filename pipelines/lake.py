@@ -423,7 +423,8 @@ def open_lake(settings: Settings, *, read_only: bool = False) -> Lake:
     held_files.recover(home)
     if not home.catalog.is_file():
         raise HomeError(
-            f"the catalog {home.catalog} is missing; restore it from a copy: `headrace doctor --repair`"
+            f"the catalog {home.catalog} is missing; restore it from a copy: "
+            "`headrace doctor --repair`"
         )
     lake = Lake(home, settings, read_only=read_only)
     try:
