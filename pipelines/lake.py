@@ -456,7 +456,9 @@ def create(settings: Settings) -> bool:
         for leftover in path.glob("catalog.sqlite*"):  # of a creation that was interrupted
             leftover.unlink()
         _create_tables(home, settings, topic)
+        crash.here("init.done")
         homes.write_marker(home, version("headrace"))
+        crash.here("init.marked")
     return True
 
 
@@ -500,6 +502,7 @@ def _create_tables(home: Home, settings: Settings, topic: Topic | None) -> None:
             open_log.bind(tx, topic)
         generations.create_first(tx)
         tx.seal()
+        crash.here("init.ready")
         lake.con.execute("COMMIT")
         # A row of megabytes, put into the catalog as text, takes it 20 s; a file of its own 1 s.
         # Digests stay in the catalog: a file with them would need a digest itself.

@@ -11,7 +11,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines import backups, generations, integrity
+from pipelines import backups, crash, generations, integrity
 from pipelines import home as homes
 from pipelines.errors import LockError
 from pipelines.lake import Lake, literal
@@ -62,9 +62,11 @@ def _merge(lake: Lake, schema: str, table: str) -> int:
         found = lake.rows(
             f"CALL ducklake_merge_adjacent_files('lake', '{table}', schema => '{schema}')"
         )
+        crash.here("maintenance.merged")
         if folder.is_dir():
             tx.sync(p for p in folder.iterdir() if p.name not in before)
             tx.set_aside()
+            crash.here("maintenance.noted")
     return sum(int(row[2]) for row in found)
 
 
@@ -122,12 +124,14 @@ def _clean_up(lake: Lake) -> int:
         if old:
             listed = ", ".join(str(number) for (number,) in old)
             lake.con.execute(f"CALL ducklake_expire_snapshots('lake', versions => [{listed}])")
+        crash.here("maintenance.expired")
         deleted = _delete_scheduled(lake, limit)
         # Left by a writer that died between writing and committing. Whoever writes holds the
         # lock that is held here, so no file that is still to be committed is among them.
         deleted += len(
             lake.rows(f"CALL ducklake_delete_orphaned_files('lake', older_than => {limit})")
         )
+        crash.here("maintenance.cleaned")
     # While a batch runs, what lies there is no leftover.
     with contextlib.suppress(OSError, LockError), lake.home.lock("batch", wait=0):
         for leftover in lake.home.staging.iterdir():
@@ -144,6 +148,7 @@ def _delete_scheduled(lake: Lake, limit: str) -> int:
     )
     for _, path, relative in found:
         (lake.home.data / path if relative else Path(path)).unlink(missing_ok=True)
+        crash.here("maintenance.deleted")
     if found:
         listed = ", ".join(str(number) for number, _, _ in found)
         lake.con.execute(f"DELETE FROM {table} WHERE data_file_id IN ({listed})")

@@ -39,7 +39,12 @@ RETRY = (
     "quarantine.done",
 )  # fmt: skip
 VERIFY = ("certificate.begun", "certificate.ready", "certificate.done")
-MAINTAIN = ("maintenance.begun", "maintenance.ready", "maintenance.done", "maintenance.ready:4")
+MAINTAIN = (
+    "maintenance.begun", "maintenance.merged", "maintenance.noted", "maintenance.ready",
+    "maintenance.done", "maintenance.ready:4", "maintenance.expired", "maintenance.deleted",
+    "maintenance.deleted:3", "maintenance.cleaned",
+)  # fmt: skip
+INIT = ("init.begun", "init.ready", "init.done", "init.marked")
 
 
 def kill_at(point: str, headrace: Headrace, *arguments: object, **settings: object) -> Outcome:
