@@ -10,7 +10,8 @@ from pathlib import Path
 
 from pipelines import settings
 from pipelines.generate import generate
-from pipelines.lake import Lake, create, open_lake
+from pipelines.lake import Lake, open_lake
+from pipelines.lake_tables import create
 from pipelines.log import Log
 from pipelines.speed import Speed
 

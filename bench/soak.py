@@ -28,7 +28,8 @@ import psutil
 from bench.__main__ import HEADRACE
 from pipelines import serving, settings
 from pipelines.generate import generate
-from pipelines.lake import create, open_lake
+from pipelines.lake import open_lake
+from pipelines.lake_tables import create
 from pipelines.log import Log
 
 FLAT = 1.1

@@ -174,7 +174,7 @@ def run(arguments: list[str]) -> int:  # noqa: PLR0911 - one return an outcome
 
 def _unforeseen(e: Exception) -> str:
     """What to say of an error that nobody turned into one of ours."""
-    from pipelines.lake import disk_refused, malformed, out_of_memory, remedy
+    from pipelines.refusals import disk_refused, malformed, out_of_memory, remedy
 
     first = (str(e).splitlines() or [""])[0]
     if malformed(e):

@@ -23,10 +23,10 @@ _SHARE = click.FloatRange(0, 1)
 @click.pass_context
 def init_command(ctx: click.Context, partitions: int | None, as_json: bool) -> None:
     """Create the home: an empty log and an empty lake."""
-    from pipelines import home, lake
+    from pipelines import home, lake_tables
 
     settings = settings_of(ctx, partitions=partitions)
-    made = not home.exists(settings.home) and lake.create(settings)
+    made = not home.exists(settings.home) and lake_tables.create(settings)
     found = home.open_home(settings.home)
     if partitions is not None and found.partitions != partitions:
         raise UsageError(
@@ -204,7 +204,7 @@ def show_log_command(
 ) -> None:
     """The events of an order, or the one at a place, with their original JSON."""
     from pipelines import integrity
-    from pipelines.lake import literal
+    from pipelines.duck import literal
 
     if (order_id is None) == (partition is None or offset is None):
         raise UsageError("name either --order, or --partition and --offset")

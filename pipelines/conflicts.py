@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import pyarrow as pa
 
 from pipelines import integrity
-from pipelines.lake import Lake, Transaction
+from pipelines.lake import Lake
 from pipelines.position import Position
+from pipelines.transaction import Transaction
 from schemas.decode import same_content
 
 if TYPE_CHECKING:

@@ -19,10 +19,12 @@ from functools import lru_cache
 from pathlib import Path
 
 from pipelines import crash, fold, integrity
+from pipelines.duck import literal
 from pipelines.errors import SeamError, UsageError
 from pipelines.home import Home
-from pipelines.lake import Lake, Transaction, literal
+from pipelines.lake import Lake
 from pipelines.position import Position, check_chain
+from pipelines.transaction import Transaction
 from pipelines.views import View, load_views, logic_version, parse_view
 from schemas.tables import LEDGER_COLUMNS, ORDERS_COLUMNS
 

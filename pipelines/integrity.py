@@ -13,8 +13,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipelines import home as homes
+from pipelines.duck import literal
 from pipelines.errors import DamageError
-from pipelines.lake import Lake, literal
+from pipelines.lake import Lake
 from pipelines.position import Position
 
 METADATA = "__ducklake_metadata_lake"

@@ -23,12 +23,15 @@ import pyarrow.compute as pc
 
 from pipelines import crash, integrity
 from pipelines import home as homes
+from pipelines.duck import literal
 from pipelines.errors import LogError, SeamError
 from pipelines.event_log import Fetched, Hole
-from pipelines.lake import EVENT_COLUMNS, Lake, Transaction, literal
+from pipelines.lake import Lake
+from pipelines.lake_tables import EVENT_COLUMNS
 from pipelines.logs import logger
 from pipelines.partitioning import order_hashes
 from pipelines.position import Position, step_towards
+from pipelines.transaction import Transaction
 from schemas.decode import EVENTS_SCHEMA, Rejected, decode
 
 TYPED_COLUMNS = tuple(name for name in EVENT_COLUMNS if name not in {"raw", "appended_at"})

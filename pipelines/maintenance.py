@@ -13,8 +13,9 @@ from pathlib import Path
 
 from pipelines import backups, crash, generations, integrity
 from pipelines import home as homes
+from pipelines.duck import literal
 from pipelines.errors import LockError
-from pipelines.lake import Lake, literal
+from pipelines.lake import Lake
 
 
 @dataclass(frozen=True)

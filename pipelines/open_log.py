@@ -21,8 +21,9 @@ from pipelines.position import Position
 if TYPE_CHECKING:
     from pipelines.event_log import EventLog
     from pipelines.kafka_log import KafkaLog
-    from pipelines.lake import Lake, Transaction
+    from pipelines.lake import Lake
     from pipelines.settings import Settings
+    from pipelines.transaction import Transaction
 
 EXPIRED = "expired before this home was made"
 

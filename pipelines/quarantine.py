@@ -11,8 +11,9 @@ from datetime import datetime
 
 from pipelines import integrity
 from pipelines.conflicts import CONFLICT
+from pipelines.duck import literal
 from pipelines.errors import UsageError
-from pipelines.lake import Lake, literal
+from pipelines.lake import Lake
 from pipelines.log import Appended, Log
 from pipelines.open_log import open_log
 from schemas.decode import decode

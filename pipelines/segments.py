@@ -21,8 +21,10 @@ import pyarrow.parquet as pq
 from pipelines import home as homes
 from pipelines import integrity
 from pipelines.doctor_lake import offsets_in, orphans
+from pipelines.duck import literal
 from pipelines.integrity import METADATA, DataFile
-from pipelines.lake import EVENT_COLUMNS, Lake, literal
+from pipelines.lake import Lake
+from pipelines.lake_tables import EVENT_COLUMNS
 from pipelines.log import Log
 from pipelines.position import Position
 from schemas.decode import decode

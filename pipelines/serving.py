@@ -29,10 +29,11 @@ from pipelines import generations, integrity, settings
 from pipelines import home as homes
 from pipelines.errors import HomeError, QueryError, SeamError, UsageError
 from pipelines.generations import Generation
-from pipelines.lake import Lake, damaged_catalog, malformed, open_lake
+from pipelines.lake import Lake, open_lake
 from pipelines.log import Log
 from pipelines.position import Position
 from pipelines.recompute import recomputed
+from pipelines.refusals import damaged_catalog, malformed
 
 _CACHED = 256
 """Answers kept by one connection; each has at most `max_rows` rows."""

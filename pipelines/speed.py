@@ -16,16 +16,18 @@ import pyarrow as pa
 
 from pipelines import conflicts, generations
 from pipelines.conflicts import Suspect
+from pipelines.duck import engine
 from pipelines.errors import SeamError
 from pipelines.event_log import Fetched
 from pipelines.fold import fold
 from pipelines.generations import Generation
-from pipelines.lake import Lake, Transaction, engine
+from pipelines.lake import Lake
 from pipelines.log import TYPED_COLUMNS, Log
 from pipelines.logs import logger
 from pipelines.order_index import OrderIndex, read_events
 from pipelines.position import Position, step_towards
 from pipelines.progress import Progress, silent
+from pipelines.transaction import Transaction
 
 
 @dataclass(frozen=True)

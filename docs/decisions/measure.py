@@ -20,9 +20,10 @@ import numpy as np
 import pyarrow as pa
 
 from pipelines import batch, settings
+from pipelines.duck import literal
 from pipelines.generate import generate
 from pipelines.ingest import append_lines
-from pipelines.lake import Lake, literal, open_lake
+from pipelines.lake import Lake, open_lake
 from pipelines.log import TYPED_COLUMNS, Line, Log
 from pipelines.order_index import OrderIndex, read_events
 from pipelines.position import Position

@@ -25,7 +25,8 @@ from pipelines import batch, replay, verify
 from pipelines.fuzz_events import TRAFFIC, Sent, lines_of
 from pipelines.fuzz_model import Model
 from pipelines.fuzz_readers import FailedError, Reader, judge
-from pipelines.lake import Lake, create, open_lake
+from pipelines.lake import Lake, open_lake
+from pipelines.lake_tables import create
 from pipelines.log import Log
 from pipelines.settings import load
 from pipelines.speed import Speed

@@ -25,7 +25,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from pipelines import batch, lake, maintenance, replay, serving, settings
+from pipelines import batch, lake, lake_tables, maintenance, replay, serving, settings
 from pipelines.errors import HeadraceError, LockError, SeamError
 from pipelines.fuzz_model import partition_of
 from pipelines.log import Log
@@ -183,7 +183,7 @@ def read(folder: Path, queries: int, seed: int) -> dict[str, Any]:
 def run(folder: Path, *, publishes: int, queries: int, readers: int, seed: int) -> tuple[Told, Any]:
     """Let them all loose; gives what the readers were told, and what the writer did."""
     chosen = settings.load(folder / "home", environ={}, partitions=PARTITIONS)
-    lake.create(chosen)
+    lake_tables.create(chosen)
     writer = _start("write", folder, publishes, seed)
     asking = [_start("read", folder, queries // readers, seed + n) for n in range(readers)]
     heard = [json.loads(process.communicate()[0]) for process in asking]

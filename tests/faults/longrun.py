@@ -26,7 +26,7 @@ from typing import Any
 from pipelines.fuzz_events import Sent, lines_of
 from pipelines.fuzz_model import Model, Totals
 from pipelines.fuzz_readers import FailedError, Reader, judge
-from pipelines.lake import create
+from pipelines.lake_tables import create
 from pipelines.position import Position
 from pipelines.settings import load
 from tests.faults import crashing

@@ -152,14 +152,14 @@ def _select_only() -> None:
 
 def _transaction() -> None:
     """Each statement is committed by itself."""
-    from pipelines import lake
+    from pipelines import lake, transaction
 
     @contextlib.contextmanager
     def writing(self: Any, what: str) -> Iterator[Any]:
         from pipelines import crash
 
         with self.home.lock("commit", self.settings.lock_wait.total_seconds()):
-            tx = lake.Transaction(self, what)
+            tx = transaction.Transaction(self, what)
             yield tx
             crash.here(f"{what}.ready")
             crash.here(f"{what}.done")

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from pipelines.home import Home
-    from pipelines.lake import Transaction
     from pipelines.settings import Settings
+    from pipelines.transaction import Transaction
     from tests.conftest import MakeLake
 
 

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines import batch, oracle
-from pipelines.lake import create, open_lake
+from pipelines.lake import open_lake
+from pipelines.lake_tables import create
 from pipelines.settings import load
 from tests.conformance.paths import BUILT_IN, append, assert_exact, differences, run_speed, served
 from tests.conformance.streams import Shop

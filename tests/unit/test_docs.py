@@ -43,7 +43,7 @@ SNIPPET = re.compile(r"<!-- run: (\w+) -->\n```\w+\n(.*?)\n```", re.DOTALL)
 # A reader has installed DuckDB's extensions once; here they come as Python packages.
 EXTENSIONS = """
 import duckdb
-from pipelines.lake import _load_extension as load
+from pipelines.duck import load_extension as load
 plain = duckdb.connect
 def connect(*args, **options):
     con = plain(*args, **options)

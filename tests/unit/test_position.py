@@ -53,10 +53,10 @@ def test_a_chain_without_gap_reaches_its_last_commit() -> None:
 def test_a_gap_and_an_overlap_are_told_apart() -> None:
     a, b, c = Position((0,)), Position((2,)), Position((5,))
     with pytest.raises(
-        SeamError, match="^gap at the seam: deltas start at {0: 2}, the base ends at {0: 0}$"
+        SeamError, match=r"^gap at the seam: deltas start at \{0: 2\}, the base ends at \{0: 0\}$"
     ):
         check_chain(a, [(b, c)])
-    with pytest.raises(SeamError, match="^overlap at the seam"):
+    with pytest.raises(SeamError, match=r"^overlap at the seam"):
         check_chain(b, [(a, c)])
 
 

@@ -1,0 +1,130 @@
+"""The lake's own tables, and the making of a new lake with all of them in it."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import uuid
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+from pipelines import crash
+from pipelines import home as homes
+from pipelines.errors import HomeError
+from pipelines.home import Home
+from pipelines.lake import Lake
+from pipelines.settings import Settings
+from pipelines.transaction import Transaction
+
+if TYPE_CHECKING:
+    from pipelines.kafka_client import Topic
+
+EVENT_COLUMNS = {
+    "partition": "INTEGER",
+    "offset": "BIGINT",
+    "order_hash": "INTEGER",
+    "source": "VARCHAR",
+    "id": "VARCHAR",
+    "type": "VARCHAR",
+    "version": "SMALLINT",
+    "time": "TIMESTAMP",
+    "order_id": "VARCHAR",
+    "sequence": "BIGINT",
+    "customer_id": "VARCHAR",
+    "currency": "VARCHAR",
+    "country": "VARCHAR",
+    "channel": "VARCHAR",
+    "amount": "DECIMAL(18,4)",
+    "shipping": "DECIMAL(18,4)",
+    "discount": "DECIMAL(18,4)",
+    "goods": "DECIMAL(18,4)",
+    "units": "BIGINT",
+    "lines": "STRUCT(product_id VARCHAR, quantity BIGINT, amount DECIMAL(18,4))[]",
+    "digest": "BIGINT",
+    "appended_at": "TIMESTAMP",
+    "raw": "VARCHAR",
+}
+"""The log's table `sys.events`: place, envelope, typed data, original JSON line. Times in UTC."""
+
+_SYSTEM_TABLES = {
+    "events": ", ".join(f'"{name}" {kind}' for name, kind in EVENT_COLUMNS.items()),
+    "log": "log_id VARCHAR, kind VARCHAR, partitions INTEGER, created_at TIMESTAMP",
+    "kafka": "recorded_at TIMESTAMP, address VARCHAR, identity VARCHAR",
+    "files": "path VARCHAR, bytes BIGINT, sha256 VARCHAR, recorded_at TIMESTAMP",
+    "holes": '"partition" INTEGER, first_offset BIGINT, next_offset BIGINT, reason VARCHAR',
+    "appends": "append_no BIGINT, recorded_at TIMESTAMP, origin VARCHAR, position VARCHAR, "
+    "accepted BIGINT, quarantined BIGINT, ahead VARCHAR",
+    "quarantine": "id VARCHAR, recorded_at TIMESTAMP, origin VARCHAR, reason VARCHAR, raw BLOB",
+    "quarantine_outcomes": "id VARCHAR, recorded_at TIMESTAMP, outcome VARCHAR",
+    "generations": "generation INTEGER, recorded_at TIMESTAMP, logic VARCHAR, views VARCHAR, "
+    "origin VARCHAR",
+    "bases": "generation INTEGER, base INTEGER, recorded_at TIMESTAMP, cut VARCHAR, "
+    "after_commit BIGINT, engine VARCHAR, seconds DOUBLE",
+    "commits": "generation INTEGER, commit_no BIGINT, recorded_at TIMESTAMP, "
+    "from_position VARCHAR, to_position VARCHAR, events BIGINT, repeats BIGINT",
+    "cuts": "generation INTEGER, recorded_at TIMESTAMP, cut VARCHAR, cut_no BIGINT",
+    "live": "switch_no BIGINT, recorded_at TIMESTAMP, generation INTEGER, reason VARCHAR",
+    "diffs": "generation INTEGER, recorded_at TIMESTAMP, against INTEGER, position VARCHAR, "
+    "logic_changed BOOLEAN, cells BIGINT, report VARCHAR",
+    "certificates": "recorded_at TIMESTAMP, generation INTEGER, logic VARCHAR, cut VARCHAR, "
+    "position VARCHAR, events BIGINT, rows BIGINT, cells BIGINT, wrong BIGINT, "
+    "fingerprint VARCHAR, report VARCHAR, certificate_no BIGINT",
+}
+
+
+def create(settings: Settings) -> bool:
+    """Make a home with an empty lake, unless there is one. Says whether it was made now."""
+    from pipelines import open_log
+
+    path = settings.home.absolute()
+    homes.check_new(path)
+    try:
+        for folder in (path, path / "lake", path / "views", path / "locks"):
+            folder.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise HomeError(f"{path} cannot be made: {e.strerror}; name another home") from e
+    topic = open_log.prepare(settings)
+    partitions = settings.partitions if topic is None else topic.partitions
+    home = Home(path, str(uuid.uuid4()), partitions)
+    with home.lock("commit", settings.lock_wait.total_seconds()):
+        if homes.exists(path):
+            return False
+        homes.check_unused(path)
+        for leftover in path.glob("catalog.sqlite*"):  # of a creation that was interrupted
+            leftover.unlink()
+        _create_tables(home, settings, topic)
+        crash.here("init.done")
+        homes.write_marker(home, version("headrace"))
+        crash.here("init.marked")
+    return True
+
+
+def _create_tables(home: Home, settings: Settings, topic: Topic | None) -> None:
+    from pipelines import generations, open_log  # they write the first rows
+
+    with (
+        contextlib.closing(Lake(home, settings)) as lake,
+        contextlib.closing(sqlite3.connect(home.catalog)) as catalog,
+    ):
+        # Readers and writers of one catalog stall each other for seconds without it.
+        catalog.execute("PRAGMA journal_mode=WAL")
+        lake.con.execute("BEGIN")
+        tx = Transaction(lake, "init")
+        tx.execute("CREATE SCHEMA sys")
+        for name, columns in _SYSTEM_TABLES.items():
+            tx.execute(f"CREATE TABLE sys.{name} ({columns})")
+        kind = "embedded" if topic is None else "kafka"
+        tx.record("log", home.log_id, kind, home.partitions, lake.clock())
+        if topic is not None:
+            open_log.bind(tx, topic)
+        generations.create_first(tx)
+        tx.seal()
+        crash.here("init.ready")
+        lake.con.execute("COMMIT")
+        # A row of megabytes, put into the catalog as text, takes it 20 s; a file of its own 1 s.
+        # Digests stay in the catalog: a file with them would need a digest itself.
+        for table, limit in (("quarantine", 0), ("files", 1 << 30)):
+            tx.execute(
+                f"CALL lake.set_option('data_inlining_row_limit', {limit}, schema => 'sys', "
+                f"table_name => '{table}')"
+            )
