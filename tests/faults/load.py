@@ -87,20 +87,31 @@ class Sums:
 
 def write(folder: Path, publishes: int, seed: int) -> dict[str, Any]:
     """Append and commit in one thread; publish, promote, roll back, maintain in another."""
-    chosen = settings.load(folder / "home", environ={}, threads=1, lock_wait=timedelta(seconds=60))
+    chosen = settings.load(
+        folder / "home",
+        environ={},
+        threads=1,
+        lock_wait=timedelta(seconds=60),
+        keep_snapshots=timedelta(seconds=LONGEST_WAIT),
+    )
     over = threading.Event()
     done = {"publishes": 0, "promotes": 0, "rollbacks": 0, "maintained": 0, "again": 0}
+    broke: list[BaseException] = []
 
     def switch() -> None:
         chance = random.Random(seed)
-        with lake.open_lake(chosen) as at:
-            while not over.is_set():
-                try:
-                    _switch(at, chance, done)
-                except (SeamError, LockError):  # the seam moved away under it: it says so
-                    done["again"] += 1
-                if done["publishes"] + done["promotes"] >= publishes:
-                    (folder / "enough").touch()
+        try:
+            with lake.open_lake(chosen) as at:
+                while not over.is_set():
+                    try:
+                        _switch(at, chance, done)
+                    except (SeamError, LockError):  # the seam moved away under it: it says so
+                        done["again"] += 1
+                    if done["publishes"] + done["promotes"] >= publishes:
+                        (folder / "enough").touch()
+        except Exception as e:  # noqa: BLE001 - raised below, when the readers are let go
+            broke.append(e)
+            (folder / "enough").touch()
 
     switcher = threading.Thread(target=switch)
     commits = 0
@@ -121,6 +132,9 @@ def write(folder: Path, publishes: int, seed: int) -> dict[str, Any]:
         finally:
             over.set()
             switcher.join()
+            (folder / "enough").touch()  # also if this broke: nobody waits for it for ever
+    if broke:
+        raise broke[0]
     return {"commits": commits, **done}
 
 
@@ -164,16 +178,19 @@ def read(folder: Path, queries: int, seed: int) -> dict[str, Any]:
                 print(f"refused: {e}", file=sys.stderr)
                 continue
             seconds.append(time.monotonic() - started)
-            row = answer.rows[0][:8]
+            # Before the first event a sum is null where a count is 0.
+            row = [value or 0 for value in answer.rows[0][:8]]
             told["answers"] += 1
             told["salted"] += salted
-            told["torn"] += len(set(row[:5])) != 1 or len(set(row[5:8])) != 1
+            if len(set(row[:5])) != 1 or len(set(row[5:8])) != 1:
+                told["torn"] += 1
+                print(f"torn at {answer.position}, cut {answer.cut}: {row}", file=sys.stderr)
             told["backwards"] += not answer.position.covers(last)
             told["backwards"] += not answer.position.covers(answer.cut)
             last = answer.position
             key = answer.position.text()
-            kept = found.setdefault(key, [str(row[0] or 0), int(row[7])])
-            told["unequal"] += kept != [str(row[0] or 0), int(row[7])]
+            now = [str(row[0]), int(row[7])]
+            told["unequal"] += found.setdefault(key, now) != now
             cuts.add(answer.cut.text())
             generations.add(answer.generation)
     return {**told, "found": found, "seconds": seconds, "cuts": [*cuts],
@@ -186,9 +203,13 @@ def run(folder: Path, *, publishes: int, queries: int, readers: int, seed: int) 
     lake_tables.create(chosen)
     writer = _start("write", folder, publishes, seed)
     asking = [_start("read", folder, queries // readers, seed + n) for n in range(readers)]
-    heard = [json.loads(process.communicate()[0]) for process in asking]
+    told = [process.communicate()[0] for process in asking]
     (folder / "stop").touch()
-    done = json.loads(writer.communicate()[0])
+    wrote = writer.communicate()[0]
+    codes = [process.returncode for process in (writer, *asking)]
+    if any(codes):
+        raise RuntimeError(f"seed {seed}: writer and readers ended with {codes}")
+    heard, done = [json.loads(text) for text in told], json.loads(wrote)
     sums = Sums(PARTITIONS)
     for line in (folder / "lines").read_bytes().splitlines():
         sums.add(line)

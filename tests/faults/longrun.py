@@ -98,7 +98,7 @@ class Run:
         self.figures = figures
         self.settings = load(
             folder / f"home-{seed}", environ={}, threads=1, partitions=PARTITIONS,
-            commit_events=8, replay_events=400, keep_snapshots=timedelta(0),
+            commit_events=40, replay_events=400, keep_snapshots=timedelta(0),
         )  # fmt: skip
         create(self.settings)
         self.model = Model(PARTITIONS)
