@@ -209,8 +209,10 @@ class Lake:
         """
         before = self._newest()
         held_files.hold(self.home, tx.files)
+        crash.here(f"{tx.what}.held")
         try:
             self.con.execute("COMMIT")
+            crash.here(f"{tx.what}.committed")
         except duckdb.Error as e:
             unsure = f"the lake in {self.home.path} refused a write: {first_line(e)};"
             try:

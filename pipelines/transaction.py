@@ -21,7 +21,7 @@ class Transaction:
     def __init__(self, lake: Lake, what: str) -> None:
         self.lake = lake
         self.con = lake.con
-        self._what = what
+        self.what = what
         self._written: list[Path] = []
         self.files: list[Path] = []
         crash.here(f"{what}.begun")
@@ -36,9 +36,9 @@ class Transaction:
         before = _names(folder)
         self.con.execute(f'INSERT INTO {schema}."{table}" {select}')
         fresh = _names(folder) - before
-        crash.here(f"{self._what}.written")
+        crash.here(f"{self.what}.written")
         self.sync(folder / name for name in fresh)
-        crash.here(f"{self._what}.synced")
+        crash.here(f"{self.what}.synced")
 
     def sync(self, files: Iterable[Path]) -> None:
         """Make finished data files survive a power loss; their digests are recorded at the end."""
@@ -101,13 +101,13 @@ class Transaction:
                 file.replace(place)
         self.lake.sync_folder(folder)
         self._written += moved
-        crash.here(f"{self._what}.moved")
+        crash.here(f"{self.what}.moved")
         for file in moved:
             self.con.execute(
                 f"CALL ducklake_add_data_files('lake', {literal(table)}, {literal(file)}, "
                 f"schema => {literal(schema)})"
             )
-        crash.here(f"{self._what}.adopted")
+        crash.here(f"{self.what}.adopted")
 
 
 def _names(folder: Path) -> set[str]:

@@ -14,16 +14,17 @@ from tests.e2e.orders import Truth, events, write
 
 APPEND = (
     "append.begun", "append.written", "append.synced", "append.moved", "append.adopted",
-    "append.written:2", "append.synced:2", "append.ready", "append.done",
+    "append.written:2", "append.synced:2", "append.ready", "append.held", "append.committed",
+    "append.done",
 )  # fmt: skip
 """The second `written` and `synced` are the quarantine's."""
 COMMIT = (
     "commit.begun", "commit.written", "commit.synced", "commit.written:4", "commit.ready",
-    "commit.done", "commit.ready:2",
+    "commit.held", "commit.committed", "commit.done", "commit.ready:2",
 )  # fmt: skip
 BATCH = (
     "cut.begun", "cut.ready", "cut.done", "publish.begun", "publish.moved", "publish.adopted:3",
-    "publish.dropped:5", "publish.ready", "publish.done",
+    "publish.dropped:5", "publish.ready", "publish.held", "publish.committed", "publish.done",
 )  # fmt: skip
 BACKUP = ("backup.synced", "backup.done")
 """After a publish and at the end of maintenance."""
