@@ -22,6 +22,7 @@ import duckdb
 import pytest
 
 from pipelines import generations, lake, serving, settings
+from pipelines.duck import load_extension
 from pipelines.cli import _COMMANDS, app
 from pipelines.errors import ViewError
 from pipelines.generate import generate
@@ -103,7 +104,7 @@ def attached(folder: Path) -> duckdb.DuckDBPyConnection:
     """A DuckDB of its own, as the DuckDB command line would have it after INSTALL."""
     con = duckdb.connect()
     for name in ("sqlite_scanner", "ducklake"):
-        lake._load_extension(con, name)
+        load_extension(con, name)
     home = folder / "headrace-data"
     con.execute(
         f"ATTACH 'ducklake:sqlite:{home}/catalog.sqlite' AS lake "
