@@ -8,17 +8,21 @@ from __future__ import annotations
 import contextlib
 import logging
 import re
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 from uuid import UUID
 
 from pipelines.errors import BrokerError, LogError, UsageError
+from pipelines.logs import logger
 from pipelines.settings import Settings
 
 if TYPE_CHECKING:
     from kafka.admin import KafkaAdminClient
 
+_PAUSE = 0.2
+"""Seconds until a cluster of several brokers is asked again."""
 _SCHEME = "kafka://"
 _ADDRESS = re.compile(
     r"kafka://(?P<servers>[^/@\s?#]+)/(?P<topic>[A-Za-z0-9._-]{1,249})", flags=re.ASCII
@@ -160,6 +164,19 @@ def describe(address: Address, settings: Settings) -> Topic | None:
     Raises:
         BrokerError: Kafka could not be reached.
     """
+    deadline = time.monotonic() + settings.kafka_timeout.total_seconds()
+    while True:
+        try:
+            return _describe(address, settings)
+        except BrokerError as e:
+            # One of several brokers may be away: another one answers the next time.
+            if len(address.servers) == 1 or time.monotonic() > deadline:
+                raise
+            logger("kafka").info("asked again", cause=str(e))
+            time.sleep(_PAUSE)
+
+
+def _describe(address: Address, settings: Settings) -> Topic | None:
     with admin(address, settings) as client, reaching(address, "look at the topic"):
         told = found(client, address)
         if told is None:

@@ -139,8 +139,8 @@ class Serving:
         everything = line.stored()
         try:
             names = self._lake.con.get_table_names(sql, qualified=True)
-        except duckdb.Error:
-            return everything  # it will not run either, and that says why
+        except duckdb.Error as e:
+            raise _as_ours(e) from e  # it would not run either
         parts = [name.split(" AS ")[0].replace('"', "").split(".") for name in names]
         if not all(part[1:] for part in parts):
             return everything

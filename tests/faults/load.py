@@ -33,8 +33,19 @@ from pipelines.position import Position
 from pipelines.speed import Speed
 from tests.e2e.command import REPOSITORY, environment
 from tests.e2e.orders import amount, events
-from tests.e2e.traffic import TORN
 
+TORN = """
+SELECT
+  (SELECT sum(net) FROM revenue_by_day) AS by_day,
+  (SELECT sum(net) FROM country_sales) AS by_country,
+  (SELECT sum(net) FROM customer_value) AS by_customer,
+  (SELECT sum(amount) FROM ledger) AS by_ledger,
+  (SELECT sum(net) FROM orders) AS by_order,
+  (SELECT sum(orders) FROM revenue_by_minute) AS placed_by_minute,
+  (SELECT sum(placed) FROM order_funnel) AS placed,
+  (SELECT count(*) FROM orders) AS placed_orders
+"""
+"""Five ways to the same money and three to the same count. An answer is torn if they differ."""
 PARTITIONS = 4
 LONGEST_WAIT = 20.0
 """Seconds that no answer may take, on a machine that everything here shares."""

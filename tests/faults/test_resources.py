@@ -52,7 +52,7 @@ def test_a_write_that_fails_is_refused_in_one_line_and_the_same_command_then_suc
         sweep.resume(operation)
     sweep.check()
     print(f"seed {SEED}: {figures}")
-    assert figures.fired > 10
+    assert figures.fired >= 8
     assert figures.refused > 4
 
 

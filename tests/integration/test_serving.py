@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from datetime import timedelta
@@ -16,8 +15,7 @@ from pipelines.errors import HomeError, QueryError, SeamError
 from pipelines.lake import Lake
 from pipelines.log import Log
 from pipelines.speed import Speed
-from tests.e2e import traffic
-from tests.e2e.command import Headrace, lock_holder, stopped_at_end
+from tests.e2e.command import Headrace, lock_holder
 from tests.e2e.orders import Truth, events
 
 COUNT = "SELECT count(*), sum(event_count) FROM orders"
@@ -53,26 +51,6 @@ def past(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def home(past: Path, tmp_path: Path) -> Path:
     """A copy of that home."""
     return shutil.copytree(past, tmp_path / "home")
-
-
-@pytest.mark.slow
-def test_readers_in_other_processes_see_each_commit_and_publish_whole(home: Path) -> None:
-    seconds = 6.0
-    with (
-        stopped_at_end(traffic.start("write", home, seconds + 2)) as writer,
-        stopped_at_end(traffic.start("read", home, seconds)) as first,
-        stopped_at_end(traffic.start("read", home, seconds)) as second,
-    ):
-        readers = [json.loads(r.communicate(timeout=120)[0]) for r in (first, second)]
-        wrote = json.loads(writer.communicate(timeout=120)[0])
-    assert wrote["commits"] >= 3, wrote
-    assert wrote["bases"] >= 2, wrote
-    for found in readers:
-        assert (found["torn"], found["backwards"]) == (0, 0), found
-        assert found["answers"] >= 10, found
-        assert found["positions"] >= 2, found
-        assert found["cuts"] >= 2, found
-    assert Headrace(home).json("verify")["equal"] is True
 
 
 def test_a_reader_does_not_wait_for_a_writer_that_holds_the_commit_lock(home: Path) -> None:

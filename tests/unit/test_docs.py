@@ -22,8 +22,8 @@ import duckdb
 import pytest
 
 from pipelines import generations, lake, serving, settings
-from pipelines.duck import load_extension
 from pipelines.cli import _COMMANDS, app
+from pipelines.duck import load_extension
 from pipelines.errors import ViewError
 from pipelines.generate import generate
 from pipelines.ingest import append_lines
