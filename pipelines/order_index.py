@@ -114,11 +114,14 @@ class OrderIndex:
             self.try_to_flush()
 
     def catch_up(self, position: Position, progress: Progress = silent) -> None:
-        """Read the log up to `position`, if the index does not reach it yet."""
-        missing = position.minus(self.position) if position.covers(self.position) else 0
-        start = self.position
-        while self.position != position and position.covers(self.position):
-            step = step_towards(self.position, position, _CATCH_UP)
+        """Read the log until the index covers `position`.
+
+        Two generations move in steps of their own, so neither position need cover the other.
+        """
+        start, goal = self.position, self.position.highest(position)
+        missing = goal.minus(start)
+        while self.position != goal:
+            step = step_towards(self.position, goal, _CATCH_UP)
             self.add(read_events(self._lake, self._log, self.position, step), step)
             progress(self.position.minus(start), missing)
 

@@ -78,6 +78,11 @@ class Position:
         self._same_partitions(other)
         return Position(tuple(map(min, self.offsets, other.offsets)))
 
+    def highest(self, other: Position) -> Position:
+        """Per partition, the higher of both."""
+        self._same_partitions(other)
+        return Position(tuple(map(max, self.offsets, other.offsets)))
+
     def _same_partitions(self, other: Position) -> None:
         if len(self.offsets) != len(other.offsets):
             raise SeamError(

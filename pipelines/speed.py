@@ -253,7 +253,7 @@ def _allowed(line: Generation, goal: Position) -> Position:
     end, cut = goal, line.wanted_cut
     if cut is not None and not line.position.covers(cut):
         end = end.lowest(cut)
-    return Position(tuple(map(max, end.offsets, line.position.offsets)))
+    return end.highest(line.position)
 
 
 AFTER = "SELECT * FROM known UNION ALL BY NAME SELECT * FROM events_new"

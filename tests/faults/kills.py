@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import random
+import shutil
 import signal
 import sys
 import tempfile
@@ -214,12 +215,12 @@ class Run:
         name = " ".join(map(str, arguments[:1]))
         if point is not None:
             outcome = self.headrace.process(*arguments, crash_at=point, **settings)
-            code, said = outcome.code, outcome.err
+            code, said = outcome.code, outcome.out + outcome.err
         else:
             running = self.headrace.start(*arguments, **settings)
             time.sleep(self.chance.uniform(0.1, 1.2))
             running.kill()
-            _, said = running.communicate()
+            said = "".join(running.communicate())
             code = running.returncode
         self._ended(point, name, code, said)
 
@@ -321,12 +322,13 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=500)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="headrace-kills-") as folder:
-        try:
-            figures = kills(options.kills, options.seed, Path(folder), print)
-        except FailedError as e:
-            print(f"seed {options.seed}: FAILED: {e.failure}")
-            return 1
+    folder = Path(tempfile.mkdtemp(prefix="headrace-kills-"))
+    try:
+        figures = kills(options.kills, options.seed, folder, print)
+    except FailedError as e:
+        print(f"seed {options.seed}: FAILED: {e.failure}")
+        return 1  # the home stays, to be looked at
+    shutil.rmtree(folder)
     for point, times in sorted(figures.fired.items()):
         print(f"  {times:4} x {point}")
     never = {p for _, p in plan() if p is not None} - set(figures.fired)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +13,10 @@ from pipelines import order_index
 from pipelines.generate import generate
 from pipelines.log import Log
 from pipelines.order_index import OrderIndex
+from pipelines.partitioning import order_hashes
 from pipelines.position import Position, step_towards
+from pipelines.replay import replay
+from pipelines.speed import Speed
 
 if TYPE_CHECKING:
     from pipelines.lake import Lake
@@ -57,6 +62,36 @@ def test_it_finds_every_event_of_the_wanted_orders_through_many_runs(
             here = step
         assert found(index, hashes) == expected(lake, hashes)
         assert found(index, [1, 2, 3]) == []
+
+
+def test_two_that_move_in_different_steps_both_find_every_event(lake: Lake) -> None:
+    """A replay's positions and those of the live generation need not cover each other."""
+    log = fill(lake, 100)
+    hashes = some_hashes(lake)
+    first, second = log.end().offsets
+    with OrderIndex.open(lake, log) as index:
+        index.catch_up(Position((first, 0)))
+        index.catch_up(Position((first // 2, second)))
+        assert found(index, hashes) == expected(lake, hashes)
+
+
+def test_a_replay_equals_live_where_the_index_lags_in_one_partition_only(lake: Lake) -> None:
+    """As after a kill: the index was written when one partition was far ahead of the other."""
+    log = Log(lake)
+    lines = [line.encode() if isinstance(line, str) else line for line in generate(200, 21)]
+    ids = [json.loads(line)["subject"].encode() for line in lines]
+    places = (order_hashes(ids) % 2).tolist()
+    for partition in (0, 1):
+        own = [line for line, place in zip(lines, places, strict=True) if place == partition]
+        log.append(own, ["test"] * len(own))
+        with contextlib.ExitStack() as held:
+            if partition:  # the shared index stays as it is
+                held.enter_context(lake.home.lock("index", wait=0))
+            with Speed.open(lake) as speed:
+                speed.run()
+    assert min(log.end().offsets) > 100
+    lake.settings = lake.settings.model_copy(update={"replay_events": 100})
+    assert replay(lake, None).diff.comparison.wrong == 0
 
 
 def test_a_restart_goes_on_from_what_was_written(lake: Lake) -> None:

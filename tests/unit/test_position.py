@@ -32,6 +32,7 @@ def test_a_position_is_made_from_nothing_from_a_mapping_and_from_the_lower_of_tw
     assert Position.zero(3) == Position((0, 0, 0))
     assert Position.of({1: 7, 0: 5}) == Position((5, 7))
     assert Position((5, 1)).lowest(Position((2, 4))) == Position((2, 1))
+    assert Position((5, 1)).highest(Position((2, 4))) == Position((5, 4))
     assert str(Position((5, 7))) == "{0: 5, 1: 7}"
     with pytest.raises(SeamError, match="positions of 1 and 2 partitions"):
         Position((1,)).lowest(Position((1, 2)))
