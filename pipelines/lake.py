@@ -35,6 +35,10 @@ if TYPE_CHECKING:
     from pipelines.position import Position
 
 
+_RENEWED = 300
+"""Transactions after which a connection is made anew: at most some 15 MB of what it remembers."""
+
+
 def utc_now() -> datetime:
     """The wall clock, in UTC, without a zone: as the lake stores times."""
     return datetime.now(UTC).replace(tzinfo=None)
@@ -55,6 +59,8 @@ class Lake:
         self.settings = settings
         self.clock = clock
         self.con = connect(home, settings, read_only=read_only)
+        self._read_only = read_only
+        self._begun = 0
         self.log_kind = "embedded"
         self._named: set[Path] = set()
         self._alone = False
@@ -70,6 +76,19 @@ class Lake:
         if self._side is None:
             self._side = self.con.cursor()
         return self._side
+
+    def refresh(self) -> bool:
+        """Connect anew if this connection is old; says whether it did. Between units of work only.
+
+        A connection remembers something of every snapshot that it met, and never lets go.
+        """
+        if self._begun < _RENEWED:
+            return False
+        self.con.close()
+        self._side, self._begun = None, 0
+        self.con = connect(self.home, self.settings, read_only=self._read_only)
+        self.check_identity()
+        return True
 
     def check_identity(self) -> None:
         """Refuse a catalog whose log is not the one that the home was made with.
@@ -137,7 +156,7 @@ class Lake:
         Raises:
             DamageError: the catalog turned out to be damaged.
         """
-        self.con.execute("BEGIN")
+        self._begin()
         try:
             yield
         except duckdb.Error as e:
@@ -147,6 +166,10 @@ class Lake:
         finally:
             with contextlib.suppress(duckdb.Error):  # it would hide what went wrong
                 self.con.execute("ROLLBACK")
+
+    def _begin(self) -> None:
+        self._begun += 1
+        self.con.execute("BEGIN")
 
     def _commit_lock(self) -> contextlib.AbstractContextManager[None]:
         return self.home.lock("commit", self.settings.lock_wait.total_seconds())
@@ -177,7 +200,7 @@ class Lake:
             StorageError: the disk or the catalog refused; the error says what was recorded.
         """
         with contextlib.nullcontext() if self._alone else self._commit_lock():
-            self.con.execute("BEGIN")
+            self._begin()
             try:
                 tx = Transaction(self, what)
                 yield tx

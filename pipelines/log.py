@@ -94,6 +94,7 @@ class Log:
             StorageError: nothing of these lines was recorded.
         """
         decoded = decode(lines, max_event_bytes=self.lake.settings.max_event_bytes)
+        self.lake.refresh()
         with self.lake.writing("append") as tx:
             done = self.record(tx, decoded.events, decoded.rejected, origins)
         logger("log").info(

@@ -27,6 +27,7 @@ import duckdb
 
 from pipelines import generations, integrity, settings
 from pipelines import home as homes
+from pipelines.duck import literal
 from pipelines.errors import HomeError, QueryError, SeamError, UsageError
 from pipelines.generations import Generation
 from pipelines.lake import Lake, open_lake
@@ -117,6 +118,8 @@ class Serving:
             QueryError: the SQL was refused, failed or took too long.
         """
         check_select(sql)
+        if self._lake.refresh():
+            guard(self._lake)
         with self._lake.reading():
             snapshot = int(self._lake.row("SELECT id FROM lake.current_snapshot()")[0])
             key = (snapshot, sql, max_rows)
@@ -217,11 +220,13 @@ def query_at(lake: Lake, sql: str, at: Position) -> Answer:
 
 
 def guard(lake: Lake) -> None:
-    """From here on, SQL on this connection can read the lake's own folder and nothing else."""
+    """From here on, SQL on this connection can read the lake's data files and nothing else.
+
+    Not even the rest of the home: its settings may hold a password.
+    """
     if lake.row("SELECT current_setting('lock_configuration')")[0]:
         return  # guarded already
-    data = str(lake.home.path).replace("'", "''")
-    lake.con.execute(f"SET allowed_directories = ['{data}']")
+    lake.con.execute(f"SET allowed_directories = [{literal(lake.home.data)}]")
     lake.con.execute("SET enable_external_access = false")
     lake.con.execute("SET lock_configuration = true")
 

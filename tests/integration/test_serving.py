@@ -10,7 +10,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from pipelines import batch, lake, replay, serving, settings
+from pipelines import batch, lake, replay, serving, settings, verify
 from pipelines.errors import HomeError, QueryError, SeamError
 from pipelines.lake import Lake
 from pipelines.log import Log
@@ -138,3 +138,32 @@ def test_a_home_that_is_not_there_is_not_made_by_reading(tmp_path: Path) -> None
     with pytest.raises(HomeError, match="there is no home"):
         serving.connect(tmp_path / "none")
     assert not (tmp_path / "none").exists()
+
+
+def test_a_connection_that_was_made_anew_is_guarded_as_the_first(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lake, "_RENEWED", 2)
+    with serving.connect(home, threads=1) as served:
+        connections = [served._lake.con]
+        first = served.query(COUNT)
+        for nth in range(5):
+            answer = served.query(f"{COUNT} -- {nth}")
+            assert (answer.rows, answer.position) == (first.rows, first.position)
+            with pytest.raises(QueryError):
+                served.query(f"SELECT * FROM read_text('{home}/home.json')")
+            connections.append(served._lake.con)
+        assert len({id(con) for con in connections}) > 1
+
+
+def test_writers_go_on_over_connections_that_are_made_anew(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lake, "_RENEWED", 3)
+    with opened(home) as at, Speed.open(at) as speed:
+        first = at.con
+        for nth in range(4):
+            append(at, events(2, seed=300 + nth))
+            speed.run()
+        assert at.con is not first
+        assert verify.verify(at).equal
