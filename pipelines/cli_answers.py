@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,10 +10,8 @@ import click
 from pipelines import console
 from pipelines.cli import open_lake, settings_of
 from pipelines.cli_log import json_option
-from pipelines.errors import LockError
 
 if TYPE_CHECKING:
-    from pipelines.lake import Lake
     from pipelines.verify import Certificate
 
 
@@ -99,19 +96,21 @@ def views_command(ctx: click.Context, as_json: bool) -> None:
 @click.pass_context
 def status_command(ctx: click.Context, as_json: bool) -> None:
     """Where the log ends, where the views stand, and what was counted, doubled or refused."""
+    from pipelines.status import status
+
     with open_lake(ctx, read_only=True) as lake:
         result = status(lake)
-    lag = result["lag_events"]
-    fresh = "up to date" if not lag else f"{lag:,} events behind"
     proof = result["certificate"]
     lines = [
         ("home", result["home"]),
         ("log", f"{result['events']:,} events, end {_position(result['end'])}"),
+        *(("topic", text) for text in _topic(result["topic"])),
         ("redelivered", f"{result['repeats']:,} (counted once)"),
         ("quarantined", f"{result['quarantined']:,} open"),
         ("live", f"generation {result['generation']}, logic {result['logic']}"),
         ("base", f"{result['base']} ({result['engine']}), cut {_position(result['cut'])}"),
-        ("position", f"{_position(result['position'])}, {fresh}"),
+        ("position", f"{_position(result['position'])}, {_lag(result['lag_events'])}"),
+        *_partitions(result["partitions"]),
         ("newest event", f"{result['newest_event'] or '-'} (event time)"),
         ("clocks", _clocks(result["ahead"])),
         ("speed layer", result["speed"]),
@@ -125,6 +124,35 @@ def status_command(ctx: click.Context, as_json: bool) -> None:
     ]
     text = "\n".join(f"{name:<13} {value}" for name, value in lines)
     console.emit(result, text, as_json=as_json)
+
+
+def _lag(events: int) -> str:
+    return "up to date" if not events else f"{events:,} events behind"
+
+
+def _topic(topic: dict[str, Any] | None) -> Iterator[str]:
+    """The topic's own end, or why it is not known."""
+    if topic is None:
+        return
+    if topic["error"] is not None:
+        yield f"{topic['address']}: {topic['error']}"
+    else:
+        yield f"{topic['address']}, end {_position(topic['end'])}, {_lag(topic['lag_events'])}"
+
+
+def _partitions(partitions: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
+    """Those that are behind, each with how many events, and since when the first of them waits."""
+    from datetime import timedelta
+
+    for found in partitions:
+        if found["lag_events"]:
+            seconds = found["lag_seconds"]
+            waits = "" if seconds is None else f", for {timedelta(seconds=round(seconds))}"
+            place = f"  partition {found['partition']}"
+            yield (
+                place,
+                f"{found['position']} of {found['end']}, {_lag(found['lag_events'])}{waits}",
+            )
 
 
 def _clocks(ahead: list[dict[str, Any]]) -> str:
@@ -141,73 +169,6 @@ def _clocks(ahead: list[dict[str, Any]]) -> str:
 
 def _position(offsets: dict[str, int]) -> str:
     return "{" + ", ".join(f"{p}: {o}" for p, o in offsets.items()) + "}"
-
-
-def status(lake: Lake) -> dict[str, Any]:
-    """All that `status` shows, as JSON can hold it."""
-    import json
-
-    from pipelines import generations, integrity, quarantine
-    from pipelines.log import Log
-
-    with lake.reading():
-        log = Log(lake)
-        end, line = log.end(), generations.read(lake)
-        integrity.check(lake, line.stored("orders"))
-        counted = lake.row(f"SELECT coalesce(sum(event_count), 0) FROM ({line.select('orders')})")
-        engine = lake.row(
-            f"SELECT engine FROM sys.bases WHERE generation = {line.number} AND base = {line.base}"
-        )[0]
-        newest = lake.row("SELECT max(time) FROM sys.events")[0]
-        proofs = lake.rows(
-            "SELECT recorded_at, position, wrong, generation FROM sys.certificates "
-            "ORDER BY certificate_no DESC LIMIT 1"
-        )
-        quarantined = quarantine.count(lake)
-        ahead = log.ahead()
-        events, read = log.events_below(end), log.events_below(line.position)
-    return {
-        "home": str(lake.home.path),
-        "log_id": lake.home.log_id,
-        "end": end.as_dict(),
-        "events": events,
-        "repeats": read - int(counted[0]),
-        "quarantined": quarantined,
-        "generation": line.number,
-        "logic": line.logic,
-        "base": line.base,
-        "engine": engine,
-        "cut": line.cut.as_dict(),
-        "position": line.position.as_dict(),
-        "lag_events": events - read,
-        "newest_event": None if newest is None else f"{newest.isoformat()}Z",
-        "ahead": [
-            {
-                "source": source,
-                "newest_event": f"{newest.isoformat()}Z",
-                "seconds": by.total_seconds(),
-            }
-            for source, (newest, by) in sorted(ahead.items(), key=lambda item: -item[1][1])
-        ],
-        "speed": _speed_state(lake),
-        "certificate": None
-        if not proofs
-        else {
-            "recorded_at": f"{proofs[0][0].isoformat(timespec='seconds')}Z",
-            "position": json.loads(proofs[0][1]),
-            "equal": proofs[0][2] == 0,
-            "generation": proofs[0][3],
-        },
-    }
-
-
-def _speed_state(lake: Lake) -> str:
-    try:
-        with contextlib.ExitStack() as stack:
-            stack.enter_context(lake.home.lock("speed", wait=0))
-    except LockError:
-        return "running"
-    return "not running"
 
 
 @click.command("verify")

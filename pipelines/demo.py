@@ -7,7 +7,7 @@ import sys
 import time
 
 from pipelines import batch, console, generations, quarantine, replay, serving
-from pipelines.cli_answers import certificate_text, status
+from pipelines.cli_answers import certificate_text
 from pipelines.errors import HeadraceError, UsageError
 from pipelines.generate import generate
 from pipelines.ingest import append_lines
@@ -15,6 +15,7 @@ from pipelines.lake import open_lake
 from pipelines.log import Line
 from pipelines.settings import Settings
 from pipelines.speed import Speed
+from pipelines.status import status
 from pipelines.verify import verify
 
 _DAYS = "SELECT * FROM revenue_by_day ORDER BY day, currency LIMIT 6"

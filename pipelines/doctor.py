@@ -65,11 +65,12 @@ def examine(settings: Settings) -> list[Finding]:
         HomeError: there is no directory.
     """
     from pipelines.doctor_home import HOME_CHECKS
+    from pipelines.doctor_kafka import KAFKA_CHECKS
     from pipelines.doctor_lake import LAKE_CHECKS
 
     found: list[Finding] = []
     with opened(settings) as case:
-        for check in (*HOME_CHECKS, *LAKE_CHECKS):
+        for check in (*HOME_CHECKS, *LAKE_CHECKS, *KAFKA_CHECKS):
             found += _run(check, case)
     return found
 

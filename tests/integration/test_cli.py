@@ -120,6 +120,23 @@ def test_status_says_where_everything_stands(told: dict[str, Any]) -> None:
     assert {name: status[name] for name in expected} == expected
     newest = max(json.loads(line)["time"] for line in both)
     assert status["newest_event"] == newest
+    assert status["topic"] is None
+    for found in status["partitions"]:
+        assert found["position"] == found["end"] == status["end"][str(found["partition"])]
+        assert (found["lag_events"], found["lag_seconds"]) == (0, 0.0)
+
+
+def test_status_says_which_partition_is_behind_and_since_when(tmp_path: Path) -> None:
+    headrace = Headrace(tmp_path / "home")
+    headrace.json("append", write(tmp_path / "lines.ndjson", events(3, seed=41)), partitions=2)
+    status = headrace.json("status")
+    assert sum(p["lag_events"] for p in status["partitions"]) == status["lag_events"] > 0
+    for found in status["partitions"]:
+        assert found["position"] == 0
+        assert found["lag_events"] == found["end"]
+        assert found["lag_seconds"] >= 0
+    text = headrace.run("status").out
+    assert f"{status['lag_events']} events behind" in text
 
 
 def test_verify_prints_the_certificate_that_status_shows(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import time
 from collections.abc import Iterator
@@ -329,3 +330,60 @@ def shown(home: Home, group: str) -> dict[TopicPartition, int]:
     with admin(home.url) as client:
         told = client.list_group_offsets({group: None})[group]
     return {tp: found.offset for tp, found in told.items()}
+
+
+# What status and doctor say
+
+
+def test_status_shows_what_waits_in_the_topic_and_in_which_partition(home: Home) -> None:
+    before = home.json("status")
+    home.append(LINES[20:30])
+    status = home.json("status")
+    assert (
+        status["topic"]["end"]
+        == {str(p["partition"]): p["end"] for p in status["partitions"]}
+        != before["end"]
+    )
+    assert status["topic"]["lag_events"] == status["lag_events"] == 10
+    assert sum(p["lag_events"] for p in status["partitions"]) == 10
+    assert before["lag_events"] == 0
+    text = home.run("status").out
+    assert "10 events behind" in text
+    assert all(
+        f"partition {p['partition']}" in text for p in status["partitions"] if p["lag_events"]
+    )
+
+
+def test_status_works_while_no_broker_answers_and_says_so(home: Home) -> None:
+    nobody = f"kafka://127.0.0.1:{free_port()}/{topic(home)}"
+    status = home.json("status", log=nobody, kafka_timeout=0.5)
+    assert status["events"] == 20
+    assert status["topic"]["end"] is None
+    assert "did not let us" in status["topic"]["error"]
+
+
+def findings(home: Home, check: str, **given: object) -> list[tuple[str, str]]:
+    told = json.loads(home.run("doctor", "--json", **given).out)["findings"]
+    return [(f["state"], f["what"]) for f in told if f["check"] == check]
+
+
+def test_the_doctor_examines_broker_and_topic(home: Home) -> None:
+    home.append(LINES[20:23])
+    ((state, what),) = findings(home, "broker")
+    assert (state, "3 records not read yet" in what) == ("ok", True)
+    assert [state for state, _ in findings(home, "topic")] == ["note"]  # one copy: one broker
+    configure(home, retention_ms="1000000", max_message_bytes="2000")
+    said = " | ".join(what for _, what in findings(home, "topic"))
+    assert "retention.ms=1000000" in said
+    assert "takes events up to 2000 bytes" in said
+
+
+def test_the_doctor_finds_that_the_broker_is_away_and_that_the_topic_is_another(
+    home: Home,
+) -> None:
+    nobody = f"kafka://127.0.0.1:{free_port()}/{topic(home)}"
+    ((state, what),) = findings(home, "broker", log=nobody, kafka_timeout=0.5)
+    assert (state, "does not answer" in what) == ("wrong", True)
+    make_anew(home)
+    ((state, what),) = findings(home, "broker")
+    assert (state, "is another topic" in what) == ("wrong", True)
