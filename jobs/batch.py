@@ -53,7 +53,7 @@ def session(master: str | None, plan: dict[str, Any]) -> SparkSession:
     """A session whose arithmetic and clock agree with the lake's."""
     from pyspark.sql import SparkSession
 
-    builder = SparkSession.builder.appName("headrace-batch")
+    builder = SparkSession.builder.appName(plan.get("name", "headrace-batch"))
     if master:
         builder = builder.master(master)
     settings = {
@@ -76,7 +76,7 @@ def session(master: str | None, plan: dict[str, Any]) -> SparkSession:
     if master and not master.startswith("local"):
         settings.pop("spark.driver.bindAddress")
         settings.pop("spark.driver.host")
-    for key, value in settings.items():
+    for key, value in {**settings, **plan.get("conf", {})}.items():
         builder = builder.config(key, value)
     spark = builder.getOrCreate()
     spark.sparkContext.setLogLevel("ERROR")

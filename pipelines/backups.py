@@ -49,8 +49,11 @@ class Backup:
 def keep(home: Home) -> Backup | None:
     """Make a copy and let go of those before the newest two; None if it could not be made.
 
-    Nothing depends on it, so that a disk that refuses stops nobody; it is said in the log.
+    Nothing depends on it, so that a disk that refuses stops nobody; it is said in the log. A
+    catalog in PostgreSQL is that server's to keep safe.
     """
+    if home.catalog_url is not None:
+        return None
     try:
         home.backups.mkdir(exist_ok=True)
         fresh = home.backups / "catalog.new"

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines import conflicts, engines, generations, integrity
+from pipelines.audit import Audited
 from pipelines.engines import Task
 from pipelines.errors import DamageError, JobError, SeamError
 from pipelines.generations import Generation
@@ -44,6 +45,9 @@ class Batch:
     repeats: int
     seconds: float
     live: bool
+    restated: int = 0
+    revised: int = 0
+    audit: Audited | None = None
 
 
 def run(

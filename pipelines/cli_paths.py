@@ -22,10 +22,17 @@ if TYPE_CHECKING:
 @click.option("--once", "mode", flag_value="once", help="Commit up to the log's end, then stop.")
 @click.option("--follow", "mode", flag_value="follow", help="Stay there until stopped.")
 @click.option("--commit-events", type=click.IntRange(1), help="Events a commit.")
+@click.option("--engine", type=click.Choice(["local", "spark"]), default="local", show_default=True)
+@click.option("--master", help="Spark master, such as spark://host:7077.")
 @json_option
 @click.pass_context
 def speed_command(
-    ctx: click.Context, mode: str | None, commit_events: int | None, as_json: bool
+    ctx: click.Context,
+    mode: str | None,
+    commit_events: int | None,
+    engine: str,
+    master: str | None,
+    as_json: bool,
 ) -> None:
     """Run the speed layer: read new events, commit what they change in all views.
 
@@ -33,18 +40,24 @@ def speed_command(
     """
     if mode is None:
         raise UsageError("say --once or --follow")
-    with open_lake(ctx, commit_events=commit_events) as lake:
+    with open_lake(ctx, commit_events=commit_events, spark_master=master) as lake:
         try:
             with lake.home.lock("speed", wait=0):
                 adopted = _adopt_views(lake)
                 if adopted:
                     console.note(adopted)
-                if mode == "follow":
+                if engine == "spark":
+                    pass  # below, when the lake is closed and the lock free
+                elif mode == "follow":
                     _follow(lake)
                 else:
                     _once(lake, as_json=as_json)
         except KeyboardInterrupt:
             console.note("stopped; what is committed stays")
+    if engine == "spark":
+        from pipelines import engines
+
+        engines.become_stream(lake, follow=mode == "follow", as_json=as_json)
 
 
 def _adopt_views(lake: Lake) -> str | None:
@@ -67,24 +80,13 @@ def _adopt_views(lake: Lake) -> str | None:
 
 def _once(lake: Lake, *, as_json: bool) -> None:
     from pipelines import generations, pump
-    from pipelines.speed import Speed
+    from pipelines.speed import Speed, summary
 
     started = time.monotonic()
     with Speed.open(lake) as speed, console.bar("speed") as progress:
         commits = pump.once(lake, speed, progress)
     position = generations.read(lake).position
-    events = sum(c.events for c in commits)
-    result = {
-        "commits": len(commits),
-        "events": events,
-        "repeats": sum(c.repeats for c in commits),
-        "position": position.as_dict(),
-        "seconds": round(time.monotonic() - started, 3),
-    }
-    text = (
-        f"{events:,} events in {len(commits)} commits, {result['repeats']:,} redelivered; "
-        f"at {position}"
-    )
+    result, text = summary(commits, position, time.monotonic() - started)
     console.emit(result, text, as_json=as_json)
 
 

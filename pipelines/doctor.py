@@ -87,8 +87,10 @@ def opened(settings: Settings) -> Iterator[Case]:
         raise HomeError(f"there is no directory {path}; name a home with --home")
     marker, said = homes.read_marker(path)
     held = {} if said else marker  # what it says of the log is believed only if it is whole
-    home = Home(path, str(held.get("log_id", "")), int(held.get("partitions", 0)))
-    case = Case(home, settings, None if said else marker, said, catalog_says(home.catalog))
+    url = settings.catalog or held.get("catalog")
+    home = Home(path, str(held.get("log_id", "")), int(held.get("partitions", 0)), url)
+    told = catalog_says(home.catalog) if url is None else ""
+    case = Case(home, settings, None if said else marker, said, told)
     if not case.catalog_said:
         try:
             case.lake = Lake(home, settings, read_only=True)

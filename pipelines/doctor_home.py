@@ -36,9 +36,10 @@ def check_home(case: Case) -> Iterator[Finding]:
 
 def check_catalog(case: Case) -> Iterator[Finding]:
     """The catalog: whole, of this home's log, and not an older copy of itself."""
-    where = str(case.home.catalog)
+    where = case.home.catalog_place
     if case.lake is None:
-        yield Finding("catalog", "wrong", case.catalog_said, where, REPAIR)
+        remedy = REPAIR if case.home.catalog_url is None else "start or restore that database"
+        yield Finding("catalog", "wrong", case.catalog_said, where, remedy)
         return
     log_id, snapshot = case.lake.row(
         "SELECT (SELECT any_value(log_id) FROM sys.log), id FROM lake.current_snapshot()"
@@ -58,6 +59,10 @@ def check_catalog(case: Case) -> Iterator[Finding]:
 
 def check_backups(case: Case) -> Iterator[Finding]:
     """Copies of the catalog: there, and whole."""
+    if case.home.catalog_url is not None:
+        what = "the catalog is in PostgreSQL: back up that database together with the data files"
+        yield Finding("backups", "note", what, case.home.catalog_url, "pg_dump, or its archive")
+        return
     kept = backups.kept(case.home)
     where = str(case.home.backups)
     if not kept:

@@ -1,4 +1,4 @@
-"""What the doctor looks at around a topic: brokers, identity, settings, ends. And at our clock."""
+"""What the doctor looks at around a topic: brokers, identity, settings, ends, producers' clocks."""
 
 from __future__ import annotations
 
@@ -12,9 +12,6 @@ from pipelines.kafka_client import Address, Topic
 from pipelines.lake import Lake
 from pipelines.log import Log
 from pipelines.open_log import open_topic
-
-_SKEW = timedelta(minutes=1)
-"""Our clock may be behind what it once said by so much, before anybody is told."""
 
 
 def check_broker(case: Case) -> Iterator[Finding]:
@@ -56,28 +53,17 @@ def check_topic(case: Case) -> Iterator[Finding]:
         yield Finding("topic", "ok", what, str(address))
 
 
-def check_clock(case: Case) -> Iterator[Finding]:
-    """Our clock: not behind what it once said, and nobody sends from a future that it denies."""
+def check_producers(case: Case) -> Iterator[Finding]:
+    """Nobody sends events from a future that our clock denies."""
     if case.lake is None:
-        return
-    now = case.lake.clock()
-    (latest,) = case.lake.row(
-        "SELECT max(at) FROM (SELECT max(recorded_at) AS at FROM sys.commits "
-        "UNION ALL SELECT max(recorded_at) FROM sys.appends)"
-    )
-    if latest is not None and latest > now + _SKEW:
-        behind = timedelta(seconds=round((latest - now).total_seconds()))
-        what = f"is {behind} behind what it was at the last commit"
-        remedy = "set the clock (NTP); no number depends on it"
-        yield Finding("clock", "note", what, remedy=remedy)
         return
     ahead = Log(case.lake).ahead()
     for source, (newest, by) in sorted(ahead.items(), key=lambda item: -item[1][1])[:3]:
-        what = f"was ahead of ours by {timedelta(seconds=round(by.total_seconds()))}"
+        what = f"was ahead of our clock by {timedelta(seconds=round(by.total_seconds()))}"
         remedy = f"set its clock; its newest event is of {newest.isoformat()}Z"
-        yield Finding("clock", "note", what, source, remedy)
+        yield Finding("producers", "note", what, source, remedy)
     if not ahead:
-        yield Finding("clock", "ok", f"{now.isoformat(timespec='seconds')}Z, nobody is ahead")
+        yield Finding("producers", "ok", "none is ahead of our clock")
 
 
 def _settings_of(topic: Topic, where: str, longest: int) -> Iterator[Finding]:
@@ -124,4 +110,4 @@ def _first(e: Exception) -> str:
     return str(e).splitlines()[0]
 
 
-KAFKA_CHECKS = (check_broker, check_topic, check_clock)
+KAFKA_CHECKS = (check_broker, check_topic, check_producers)

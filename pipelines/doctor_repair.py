@@ -97,6 +97,8 @@ def _restore_catalog(settings: Settings, source: Path | None, say: segments.Say)
         home = replace(home, log_id=log_id)
     foreign = not said and home.log_id not in ("", log_id)
     usable = [] if said or foreign else [snapshot]
+    if home.catalog_url is not None:
+        return _accept_database(home, said, snapshot, say, foreign=foreign)
     best = _best_copy(home, source)
     if usable and (best is None or best.snapshot <= snapshot):
         behind = snapshot < backups.furthest(home)
@@ -123,6 +125,22 @@ def _restore_catalog(settings: Settings, source: Path | None, say: segments.Say)
     backups.mark(home, best.snapshot)
     say(f"catalog: put back the copy of snapshot {best.snapshot}; the old one is in {aside}")
     return True
+
+
+def _accept_database(
+    home: Home, said: str, snapshot: int, say: segments.Say, *, foreign: bool
+) -> bool:
+    """A catalog in PostgreSQL cannot be put back from here; an older one is taken as it is."""
+    if said or foreign:
+        what = said or f"holds another log than home.json names ({home.log_id})"
+        raise HomeError(
+            f"the catalog {home.catalog_url} {what}; restore that database from its own backup"
+        )
+    behind = snapshot < backups.furthest(home)
+    if behind:
+        backups.mark(home, snapshot)
+        say(f"catalog: at snapshot {snapshot}, older than the lake; taken as it is")
+    return behind
 
 
 def _identity(case: Case) -> tuple[str, int]:
@@ -179,9 +197,9 @@ def _restore_marker(settings: Settings, say: segments.Say) -> Home:
     _, said = homes.read_marker(path)
     if not said:
         return homes.open_home(path)
-    with Lake(Home(path, "", 0), settings, read_only=True) as lake:
+    with Lake(Home(path, "", 0, settings.catalog), settings, read_only=True) as lake:
         log_id, partitions = lake.row("SELECT log_id, partitions FROM sys.log")
-    home = Home(path, str(log_id), int(partitions))
+    home = Home(path, str(log_id), int(partitions), settings.catalog)
     if (path / "home.json").exists():
         (path / "home.json").replace(_aside(home) / "home.json")
     homes.write_marker(home, "doctor")

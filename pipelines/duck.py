@@ -9,6 +9,7 @@ from pathlib import Path
 
 import duckdb
 
+from pipelines import catalogs
 from pipelines.errors import HomeError, UsageError
 from pipelines.home import Home
 from pipelines.refusals import before_a_copy, first_line, out_of_memory
@@ -40,17 +41,23 @@ def engine(home: Home, settings: Settings) -> duckdb.DuckDBPyConnection:
 def connect(home: Home, settings: Settings, *, read_only: bool) -> duckdb.DuckDBPyConnection:
     """An in-memory DuckDB with the lake attached as `lake` and chosen as default."""
     con = engine(home, settings)
+    extension, target = catalogs.target(home, settings)
     with _loading:
-        for name in ("sqlite_scanner", "ducklake"):
+        for name in (extension, "ducklake"):
             load_extension(con, name)
     mode = f"DATA_PATH {literal(home.data)}, OVERRIDE_DATA_PATH true"  # a home can be moved
     mode += ", READ_ONLY" if read_only else ""
     try:
-        con.execute(f"ATTACH {literal(f'ducklake:sqlite:{home.catalog}')} AS lake ({mode})")
+        con.execute(f"ATTACH {literal(f'ducklake:{target}')} AS lake ({mode})")
     except duckdb.Error as e:
         con.close()
         if out_of_memory(e):
             raise
+        if home.catalog_url is not None:
+            raise HomeError(
+                f"the catalog {home.catalog_url} cannot be opened ({first_line(e)}); see that "
+                "PostgreSQL runs, and that address, user and password are right"
+            ) from e
         raise HomeError(
             f"the catalog {home.catalog} cannot be opened ({first_line(e)}); "
             f"{before_a_copy(e)}restore it from a copy: `headrace doctor --repair`"

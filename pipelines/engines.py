@@ -6,19 +6,23 @@ Both write the same files into the task's folder and publish nothing.
 from __future__ import annotations
 
 import json
+import os
+import shlex
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pyarrow.parquet as pq
+from pydantic import SecretStr
 
 from pipelines import integrity
-from pipelines.errors import JobError
+from pipelines.errors import JobError, UsageError
 from pipelines.generations import Generation
 from pipelines.incremental import run_plan
 from pipelines.lake import Lake
@@ -27,6 +31,7 @@ from pipelines.order_index import OrderIndex, read_events
 from pipelines.position import Position
 from pipelines.progress import Report
 from pipelines.recompute import write_base
+from pipelines.settings import Settings
 from pipelines.views import View
 
 ENGINES = ("spark", "duckdb")
@@ -166,14 +171,48 @@ def _spark(plan: dict[str, Any], folder: Path, report: Report) -> dict[str, Any]
     done = folder / "result.json"
     if job.returncode != 0 or not done.exists():
         raise JobError(
-            f"the Spark job ended with exit code {job.returncode}: {_cause(tail)}. The old base "
+            f"the Spark job ended with exit code {job.returncode}: {cause(tail)}. The old base "
             "serves on. Check Java 17 and the memory, or use --engine duckdb"
         )
     result: dict[str, Any] = json.loads(done.read_text(encoding="utf-8"))
     return result
 
 
-def _cause(tail: deque[str]) -> str:
+def become_stream(lake: Lake, *, follow: bool, as_json: bool) -> NoReturn:
+    """Go on as the Spark speed job: same process, same terminal, so a kill or ctrl-C hits it.
+
+    Raises:
+        UsageError: the home has a log of its own, which Spark does not read.
+    """
+    if lake.log_kind == "embedded":
+        raise UsageError(
+            f"the home {lake.home.path} has a log of its own; --engine spark is for one that is "
+            "bound to a topic. Leave --engine out"
+        )
+    root = Path(__file__).resolve().parent.parent
+    known = os.environ.get("PYTHONPATH")
+    paths = str(root) if known is None else f"{root}{os.pathsep}{known}"
+    env = {**os.environ, **_said(lake.settings), "PYTHONPATH": paths}
+    command = [sys.executable, "-m", "jobs.streaming", "--home", str(lake.home.path)]
+    command += ["--follow"] * follow + ["--json"] * as_json
+    os.execve(sys.executable, command, env)  # noqa: S606 - our own module
+
+
+def _said(settings: Settings) -> dict[str, str]:
+    """Settings as an environment, so that a job has those of the command line. No secrets."""
+    found = {}
+    for name in type(settings).model_fields:
+        value = getattr(settings, name)
+        if isinstance(value, timedelta):
+            value = value.total_seconds()
+        elif isinstance(value, tuple):
+            value = shlex.join(value)
+        if value is not None and not isinstance(value, SecretStr):
+            found[f"HEADRACE_{name.upper()}"] = str(value)
+    return found
+
+
+def cause(tail: Sequence[str]) -> str:
     """The line of a job's output that says most about why it failed."""
     telling = [line for line in tail if "Error" in line or "Exception" in line]
     return (telling or list(tail) or ["it printed nothing"])[-1].strip()[:300]

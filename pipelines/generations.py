@@ -68,6 +68,10 @@ class Generation:
         """The table of the deltas' rows of `orders`, `ledger` or a view."""
         return f"{self.schema}.d{self.base}_{name}"
 
+    def _deltas(self, name: str, through: int | None) -> str:
+        table = self.delta_table(name)
+        return table if through is None else f"(FROM {table} WHERE commit_no <= {through})"
+
     @property
     def tables(self) -> dict[str, dict[str, str]]:
         """Name to columns (DuckDB types) of all that a base holds."""
@@ -77,22 +81,25 @@ class Generation:
         """Schema and table of what is stored under these names (all by default): base, deltas."""
         return {(self.schema, f"{k}{self.base}_{n}") for n in names or self.tables for k in "bd"}
 
-    def partial_rows(self, view: View) -> str:
+    def partial_rows(self, view: View, through: int | None = None) -> str:
         """A SELECT of a view's partial rows, base and deltas, not yet merged."""
         columns = ", ".join(f'"{c.name}"' for c in (*view.keys, *view.partials))
         return (
             f"SELECT {columns} FROM {self.base_table(view.name)} "
-            f"UNION ALL SELECT {columns} FROM {self.delta_table(view.name)}"
+            f"UNION ALL SELECT {columns} FROM {self._deltas(view.name, through)}"
         )
 
-    def select(self, name: str) -> str:
-        """A SELECT of what this generation serves as `orders`, `ledger` or a view."""
+    def select(self, name: str, through: int | None = None) -> str:
+        """A SELECT of what this generation serves as `orders`, `ledger` or a view.
+
+        With `through`, of what it served after that commit.
+        """
         if name in self.views:
             view = self.views[name]
-            return view.served_sql(f"({self.partial_rows(view)})")
+            return view.served_sql(f"({self.partial_rows(view, through)})")
         columns = ", ".join(f'"{c}"' for c in self.tables[name])
-        base, delta = self.base_table(name), self.delta_table(name)
-        touched = self.delta_table("orders")
+        base, delta = self.base_table(name), self._deltas(name, through)
+        touched = self._deltas("orders", through)
         newest = f"SELECT order_id, max(commit_no) AS commit_no FROM {touched} GROUP BY order_id"
         return (
             f"SELECT {columns} FROM {base} AS b WHERE NOT EXISTS "
@@ -314,18 +321,24 @@ def _last_commit_below(lake: Lake, line: Generation, cut: Position) -> int:
     """The last commit that a base at `cut` contains; the deltas after it stay."""
     if cut.covers(line.position):
         return line.last_commit
-    if cut == line.cut:
-        return line.after_commit
-    found = lake.rows(
-        f"SELECT commit_no FROM sys.commits WHERE generation = {line.number} "
-        f"AND commit_no > {line.after_commit} AND to_position = {literal(cut.text())}"
-    )
-    if not found:
+    found = commit_at(lake, line, cut)
+    if found is None:
         raise SeamError(
             f"a base at {cut} does not meet the deltas of generation {line.number}: no commit ends "
             "there. Nothing was published; run the batch again"
         )
-    return int(found[0][0])
+    return found
+
+
+def commit_at(lake: Lake, line: Generation, position: Position) -> int | None:
+    """The commit after which a generation served exactly this position; None if it never did."""
+    if position == line.cut:
+        return line.after_commit
+    found = lake.rows(
+        f"SELECT commit_no FROM sys.commits WHERE generation = {line.number} "
+        f"AND commit_no > {line.after_commit} AND to_position = {literal(position.text())}"
+    )
+    return int(found[0][0]) if found else None
 
 
 def _seam_sql(line: Generation) -> str:

@@ -1,7 +1,7 @@
 """The home: the directory that holds a lake, its locks, the user's views and scratch space.
 
 HOME/home.json        format of this directory, identity of the log
-HOME/catalog.sqlite   the lake's catalog
+HOME/catalog.sqlite   the lake's catalog, if it is not in a database
 HOME/lake/            the lake's Parquet files
 HOME/views/*.sql      the user's own views
 HOME/index/           events by order; a cache, made again when it is missing
@@ -39,11 +39,18 @@ class Home:
     path: Path
     log_id: str
     partitions: int
+    catalog_url: str | None = None
+    """The PostgreSQL database with the catalog; None: it is a file of the home."""
 
     @property
     def catalog(self) -> Path:
         """The SQLite file with the lake's catalog."""
         return self.path / "catalog.sqlite"
+
+    @property
+    def catalog_place(self) -> str:
+        """Where the catalog is, to be told."""
+        return self.catalog_url or str(self.catalog)
 
     @property
     def data(self) -> Path:
@@ -155,7 +162,7 @@ def open_home(path: Path) -> Home:
             f"{path} has format {number}, of a headrace before the first release; this one reads "
             f"format {FORMAT}: import the events into a new home"
         )
-    return Home(path, str(info["log_id"]), int(info["partitions"]))
+    return Home(path, str(info["log_id"]), int(info["partitions"]), info.get("catalog"))
 
 
 def read_marker(path: Path) -> tuple[dict[str, Any], str]:
@@ -221,12 +228,14 @@ def check_unused(path: Path) -> None:
 
 def write_marker(home: Home, made_by: str) -> None:
     """Write `home.json` as the last step of making a home: with it, the home exists."""
-    info = {
+    info: dict[str, Any] = {
         "format": FORMAT,
         "log_id": home.log_id,
         "partitions": home.partitions,
         "made_by": made_by,
     }
+    if home.catalog_url is not None:
+        info["catalog"] = home.catalog_url
     fresh = home.path / "home.json.new"
     with fresh.open("w", encoding="utf-8") as f:
         json.dump({**info, "sum": sum_of(info)}, f, indent=2)

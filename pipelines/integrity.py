@@ -298,7 +298,9 @@ def _digests(lake: Lake) -> str:
         if not tables:
             return "SELECT NULL AS path, NULL AS bytes, NULL AS sha256 WHERE false"
         lake.digests = " UNION ALL ".join(
-            f'SELECT path, bytes, sha256 FROM {METADATA}."{name}" WHERE end_snapshot IS NULL'
+            # PostgreSQL keeps them as bytes; both are plain ASCII.
+            f"SELECT path::VARCHAR AS path, bytes, sha256::VARCHAR AS sha256 "
+            f'FROM {METADATA}."{name}" WHERE end_snapshot IS NULL'
             for (name,) in tables
         )
     return lake.digests

@@ -158,7 +158,17 @@ class KafkaLog:
         if ends != start.offsets or self._watch.due:
             self._watch.confirm()
         self._at = Position(ends)
-        return typed(Records(start, self._at, found), self.address, self.lake.settings)
+        longest = self.lake.settings.max_event_bytes
+        return typed(Records(start, self._at, found), self.address, longest)
+
+    def confirm(self) -> None:
+        """See that what was read just now, by whomever, is of the topic that was opened.
+
+        Raises:
+            LogError: the topic is another one now.
+            BrokerError: Kafka could not be reached.
+        """
+        self._watch.confirm()
 
     def show(self, position: Position) -> None:
         """Let tools that show lag see how far the lake is; best effort."""

@@ -17,7 +17,6 @@ from pipelines.event_log import Fetched, Hole
 from pipelines.kafka_client import Address
 from pipelines.partitioning import order_hashes
 from pipelines.position import Position
-from pipelines.settings import Settings
 from schemas.decode import Rejected, decode
 
 MARKER = "no record: a marker or an aborted record of a transaction"
@@ -34,14 +33,14 @@ class Records:
     by_partition: Mapping[int, Sequence[Any]]
 
 
-def typed(records: Records, address: Address, settings: Settings) -> Fetched:
+def typed(records: Records, address: Address, max_event_bytes: int) -> Fetched:
     """Decode records.
 
     A record is refused, with its place and a reason, if it is no event, has no value, or lies in
     another partition than its order: an order's events must share one.
     """
     partition, offset, values = _flat(records)
-    decoded = decode([v or b"" for v in values], max_event_bytes=settings.max_event_bytes)
+    decoded = decode([v or b"" for v in values], max_event_bytes=max_event_bytes)
     rejected = [
         replace(r, reason=NO_VALUE) if values[r.index] is None else r for r in decoded.rejected
     ]

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any, Self
 
 import duckdb
 
-from pipelines import backups, crash, held_files
+from pipelines import backups, catalogs, crash, held_files
 from pipelines import home as homes
 from pipelines.duck import connect
 from pipelines.errors import HomeError, LogError, StorageError
 from pipelines.home import Home
 from pipelines.refusals import (
     before_a_copy,
+    catalog_away,
     damaged_catalog,
     disk_refused,
     first_line,
@@ -107,7 +108,7 @@ class Lake:
             if out_of_memory(e):
                 raise
             raise HomeError(
-                f"{self.home.catalog} is no catalog of a lake ({first_line(e)}); "
+                f"{self.home.catalog_place} is no catalog of a lake ({first_line(e)}); "
                 f"{before_a_copy(e)}restore it from a copy: `headrace doctor --repair`"
             ) from e
         if [log_id for log_id, _ in found] != [self.home.log_id]:
@@ -118,8 +119,8 @@ class Lake:
             )
         if snapshot < furthest:
             raise LogError(
-                f"the catalog {self.home.catalog} is older than the lake: it stands at snapshot "
-                f"{snapshot}, the lake was at {furthest}. Put the newer one back, or let "
+                f"the catalog {self.home.catalog_place} is older than the lake: it stands at "
+                f"snapshot {snapshot}, the lake was at {furthest}. Put the newer one back, or let "
                 "`headrace doctor --repair` restore what came after it"
             )
         self.log_kind = str(found[0][1])
@@ -162,6 +163,10 @@ class Lake:
         except duckdb.Error as e:
             if malformed(e):
                 raise damaged_catalog(self.home, e) from e
+            if catalog_away(e):
+                raise StorageError(
+                    f"{self.home.catalog_place}: {first_line(e)}. {remedy(e)}"
+                ) from e
             raise
         finally:
             with contextlib.suppress(duckdb.Error):  # it would hide what went wrong
@@ -213,7 +218,7 @@ class Lake:
                     self.con.execute("ROLLBACK")
                 if malformed(e):
                     raise damaged_catalog(self.home, e) from e
-                refused = disk_refused(e) or out_of_memory(e)
+                refused = disk_refused(e) or out_of_memory(e) or catalog_away(e)
                 if refused or isinstance(e, duckdb.TransactionException):
                     raise StorageError(
                         f"the lake in {self.home.path} refused a write: {first_line(e)}; nothing "
@@ -304,9 +309,9 @@ def open_lake(settings: Settings, *, read_only: bool = False) -> Lake:
         from pipelines.lake_tables import create
 
         create(settings)
-    home = homes.open_home(path)
+    home = catalogs.placed(homes.open_home(path), settings)
     held_files.recover(home)
-    if not home.catalog.is_file():
+    if home.catalog_url is None and not home.catalog.is_file():
         raise HomeError(
             f"the catalog {home.catalog} is missing; restore it from a copy: "
             "`headrace doctor --repair`"

@@ -8,7 +8,7 @@ import uuid
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from pipelines import crash
+from pipelines import catalogs, crash
 from pipelines import home as homes
 from pipelines.errors import HomeError
 from pipelines.home import Home
@@ -66,6 +66,12 @@ _SYSTEM_TABLES = {
     "live": "switch_no BIGINT, recorded_at TIMESTAMP, generation INTEGER, reason VARCHAR",
     "diffs": "generation INTEGER, recorded_at TIMESTAMP, against INTEGER, position VARCHAR, "
     "logic_changed BOOLEAN, cells BIGINT, report VARCHAR",
+    "audits": "recorded_at TIMESTAMP, generation INTEGER, base INTEGER, cut VARCHAR, "
+    "suite VARCHAR, passed BOOLEAN, forced_reason VARCHAR, findings VARCHAR, report VARCHAR, "
+    "seconds DOUBLE, audit_no BIGINT",
+    "restatements": "recorded_at TIMESTAMP, generation INTEGER, base INTEGER, view VARCHAR, "
+    "key VARCHAR, measure VARCHAR, old VARCHAR, new VARCHAR, cause VARCHAR, events BIGINT, "
+    "offsets VARCHAR, from_position VARCHAR, to_position VARCHAR, cells BIGINT",
     "certificates": "recorded_at TIMESTAMP, generation INTEGER, logic VARCHAR, cut VARCHAR, "
     "position VARCHAR, events BIGINT, rows BIGINT, cells BIGINT, wrong BIGINT, "
     "fingerprint VARCHAR, report VARCHAR, certificate_no BIGINT",
@@ -85,7 +91,8 @@ def create(settings: Settings) -> bool:
         raise HomeError(f"{path} cannot be made: {e.strerror}; name another home") from e
     topic = open_log.prepare(settings)
     partitions = settings.partitions if topic is None else topic.partitions
-    home = Home(path, str(uuid.uuid4()), partitions)
+    url = None if settings.catalog is None else catalogs.checked(settings.catalog)
+    home = Home(path, str(uuid.uuid4()), partitions, url)
     with home.lock("commit", settings.lock_wait.total_seconds()):
         if homes.exists(path):
             return False
@@ -102,12 +109,17 @@ def create(settings: Settings) -> bool:
 def _create_tables(home: Home, settings: Settings, topic: Topic | None) -> None:
     from pipelines import generations, open_log  # they write the first rows
 
-    with (
-        contextlib.closing(Lake(home, settings)) as lake,
-        contextlib.closing(sqlite3.connect(home.catalog)) as catalog,
-    ):
-        # Readers and writers of one catalog stall each other for seconds without it.
-        catalog.execute("PRAGMA journal_mode=WAL")
+    with contextlib.ExitStack() as stack:
+        lake = stack.enter_context(contextlib.closing(Lake(home, settings)))
+        if home.catalog_url is None:
+            catalog = stack.enter_context(contextlib.closing(sqlite3.connect(home.catalog)))
+            # Readers and writers of one catalog stall each other for seconds without it.
+            catalog.execute("PRAGMA journal_mode=WAL")
+        elif lake.rows("SELECT 1 FROM duckdb_schemas() WHERE schema_name = 'sys'"):
+            raise HomeError(
+                f"{home.catalog_url} holds the catalog of another lake, or of one whose making was "
+                "interrupted; make a new database for this home"
+            )
         lake.con.execute("BEGIN")
         tx = Transaction(lake, "init")
         tx.execute("CREATE SCHEMA sys")

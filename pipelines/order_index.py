@@ -15,7 +15,7 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,6 +104,11 @@ class OrderIndex:
         found = [t for run in [*self._runs, *self._fresh] if (t := run.find(wanted)) is not None]
         return pa.concat_tables(found) if found else _empty(self._schema())
 
+    def files(self) -> list[Path]:
+        """All indexed events as files that `search` reads, in any process, until the next flush."""
+        self.flush()
+        return [run.path for run in self._runs if run.path is not None]
+
     def add(self, events: pa.Table, position: Position) -> None:
         """Take in events that end at `position`, directly above what is indexed."""
         self._fresh.append(Run.of(_sorted(events)))
@@ -189,6 +194,12 @@ class OrderIndex:
     def _schema(self) -> pa.Schema:
         nothing = Position.zero(self._lake.home.partitions)
         return read_events(self._lake, self._log, nothing, nothing).schema
+
+
+def search(files: Sequence[Path], wanted: npt.NDArray[np.int32]) -> pa.Table | None:
+    """All events of these order hashes (sorted, unique) in the files of an index, or None."""
+    found = [t for file in files if (t := _map(file).find(wanted)) is not None]
+    return pa.concat_tables(found) if found else None
 
 
 def read_events(lake: Lake, log: Log, start: Position, end: Position) -> pa.Table:

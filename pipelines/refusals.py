@@ -20,6 +20,18 @@ def disk_refused(e: BaseException) -> bool:
     return isinstance(e, duckdb.Error) and any(text in str(e) for text in texts)
 
 
+def catalog_away(e: BaseException) -> bool:
+    """Whether an error says that the database with the catalog does not answer."""
+    texts: tuple[str, ...] = ("connection to server", "server closed the connection")
+    texts += (
+        "terminating connection",
+        "Unable to connect to Postgres",
+        "connection has been closed",
+        "no connection to",
+    )
+    return isinstance(e, duckdb.Error) and any(text in str(e) for text in texts)
+
+
 def malformed(e: BaseException) -> bool:
     """Whether an error says that the catalog's file is damaged."""
     texts = ("disk image is malformed", "file is not a database", "database corruption")
@@ -42,6 +54,8 @@ def out_of_memory(e: BaseException) -> bool:
 
 def remedy(e: BaseException) -> str:
     """What helps where the machine refused: its disk, its memory, or its open files."""
+    if catalog_away(e):
+        return "See that PostgreSQL runs and can be reached"
     if out_of_memory(e):
         return "Raise memory_limit, or lower append_events and commit_events"
     if "Too many open files" in str(e):

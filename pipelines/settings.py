@@ -7,6 +7,8 @@ the defaults below.
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import tomllib
 from collections.abc import Mapping
 from datetime import timedelta
@@ -19,6 +21,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from pipelines.errors import UsageError
 
 DEFAULT_HOME = Path("headrace-data")
+_ADDRESS = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+:/")
 
 
 def _seconds(value: object) -> object:
@@ -27,6 +30,11 @@ def _seconds(value: object) -> object:
         return float(value) if isinstance(value, str) else value
     except ValueError:
         return value
+
+
+def _words(value: object) -> object:
+    """A command line as text, split as a shell would."""
+    return tuple(shlex.split(value)) if isinstance(value, str) else value
 
 
 Duration = Annotated[timedelta, BeforeValidator(_seconds), Field(ge=timedelta(0))]
@@ -47,6 +55,10 @@ class Settings(BaseSettings):
     lock_wait: Duration = Field(timedelta(seconds=30), description="wait for another writer")
     keep_snapshots: Duration = Field(timedelta(hours=1), description="how long readers may lag")
     keep_generations: int = Field(3, ge=1, description="ready generations kept for rollback")
+    catalog: str | None = Field(
+        None, description="postgresql://USER@HOST/DATABASE of a new home; default: a file in it"
+    )
+    catalog_password: SecretStr | None = None
     threads: int | None = Field(None, ge=1, description="of DuckDB; default: all cores")
     memory_limit: str | None = Field(None, description="of DuckDB, as '4GB'; default: 80 %")
     log: str | None = Field(None, description="kafka://host:port/topic; default: the home's own")
@@ -71,6 +83,26 @@ class Settings(BaseSettings):
     kafka_ssl_password: SecretStr | None = None
     spark_master: str = "local[*]"
     spark_memory: str = "2g"
+    spark_python: str | None = Field(None, description="Python of the executors; default: ours")
+    spark_packages: str = Field(
+        "org.apache.spark:spark-sql-kafka-0-10_2.13:4.3.0", description="Spark's Kafka source"
+    )
+    spark_jars: Path | None = Field(None, description="a folder with its jars instead")
+    audit: str = Field(
+        "full", pattern="^(full|core)$", description="of a base before it is published"
+    )
+    alert_command: Annotated[tuple[str, ...], BeforeValidator(_words)] | None = Field(
+        None, description="gets each alert as JSON on its standard input"
+    )
+    alert_webhook: SecretStr | None = Field(
+        None, pattern="^https?://", description="gets each alert as JSON by POST"
+    )
+    lag_limit: Duration | None = Field(
+        None, description="an alert when an event waits longer for the views"
+    )
+    quarantine_limit: int | None = Field(
+        None, ge=0, description="an alert when more are quarantined within an hour"
+    )
     log_level: str = Field("warning", pattern="^(debug|info|warning|error)$")
     log_format: str = Field("console", pattern="^(console|json)$")
 
@@ -108,6 +140,11 @@ def load(
         if f"HEADRACE_{name.upper()}" in env
     }
     where = home or Path(values.get("home", DEFAULT_HOME))
+    if _ADDRESS.match(str(where)):
+        raise UsageError(
+            f"the home {str(where)!r} is an address, not a directory; object storage is not "
+            "supported: name a directory, on a shared file system if need be"
+        )
     file = where / "headrace.toml"
     merged = {**_read(file), **values, **{k: v for k, v in given.items() if v is not None}}
     merged["home"] = where
@@ -116,7 +153,9 @@ def load(
     except ValidationError as e:
         first = e.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
-        hidden = first["type"] == "extra_forbidden" or "password" in name  # a misspelt secret, too
+        hidden = (
+            first["type"] == "extra_forbidden" or "password" in name or "alert" in name
+        )  # a misspelt secret, too
         shown = "wrong" if hidden else repr(first.get("input"))
         raise UsageError(
             f"setting {name!r} is {shown}: {first['msg'].lower()}; "

@@ -8,18 +8,19 @@ difference. It may be killed at any point: what is not committed was never there
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
+from pipelines import change as changes
 from pipelines import conflicts, generations
-from pipelines.conflicts import Suspect
+from pipelines.change import Change
 from pipelines.duck import engine
 from pipelines.errors import SeamError
 from pipelines.event_log import Fetched
-from pipelines.fold import fold
 from pipelines.generations import Generation
 from pipelines.lake import Lake
 from pipelines.log import TYPED_COLUMNS, Log
@@ -94,6 +95,7 @@ class Speed:
         What the last commit left is remembered, and compared with the lake inside the next
         one's transaction; if somebody else moved the generation, it is read again.
         """
+        self._lake.refresh()
         while True:
             with contextlib.suppress(_MovedError):
                 return self._step(number, goal)
@@ -125,25 +127,55 @@ class Speed:
         Raises:
             SeamError: the generation does not fit together; nothing was committed.
         """
+        line = self.ready(fetched.start)
+        return None if line is None else self.land(line, fetched)
+
+    def ready(self, start: Position) -> Generation | None:
+        """The live generation, brought to the archive's end; None if that is not `start`.
+
+        Raises:
+            SeamError: the generation does not fit together; nothing was committed.
+        """
         self.run()
         with self._lake.reading():
             number = generations.live_number(self._lake)
             line = self._known.get(number) or generations.read(self._lake, number)
-            if line.position != fetched.start or self._log.end() != fetched.start:
+            if line.position != start or self._log.end() != start:
                 return None
             self._index.catch_up(line.position)
+        return line
+
+    def earlier(self) -> list[Path]:
+        """Files with all archived events, each sorted by order hash, for other processes."""
+        return self._index.files()
+
+    def land(
+        self, line: Generation, fetched: Fetched, change: Change | None = None
+    ) -> Commit | None:
+        """Archive what was read and commit what it changes; None if somebody else was quicker.
+
+        Args:
+            line: the generation as it was when the change was prepared.
+            fetched: what was read, from its position on.
+            change: what it changes, if that was computed elsewhere.
+        """
         new = fetched.events.select(TYPED_COLUMNS)
         with contextlib.suppress(_MovedError):
-            return self._land(line, fetched.end, new, fetched)
+            return self._land(line, fetched.end, new, fetched, change)
         return None
 
     def _land(
-        self, line: Generation, target: Position, new: pa.Table, fetched: Fetched | None = None
+        self,
+        line: Generation,
+        target: Position,
+        new: pa.Table,
+        fetched: Fetched | None = None,
+        change: Change | None = None,
     ) -> Commit:
-        """Compute what new events change, and commit it."""
+        """Compute what new events change, if nobody has yet, and commit it."""
         number = line.number
         self._known.pop(number, None)
-        change = self._change(line, new)
+        change = self._change(line, new) if change is None else change
         with self._lake.writing("commit") as tx:
             here = self._still(line, target)
             if fetched is not None:
@@ -178,34 +210,10 @@ class Speed:
 
     def _change(self, line: Generation, new: pa.Table) -> Change:
         """What the new events change: fold the orders they touch without them and with them."""
-        con = self._compute
         before = new.schema.empty_table()
         if line.position.total:
             before = self._index.events_of(np.unique(new.column("order_hash").to_numpy()))
-        con.register("events_new", new)
-        con.register("events_before", before)
-        con.execute(f"""
-            CREATE OR REPLACE TEMP TABLE known AS SELECT b.* FROM events_before AS b
-            SEMI JOIN events_new AS n ON b.order_id = n.order_id WHERE {_below(line.position)}""")
-        try:
-            fold(con, TWO_SIDES, "both_")
-            rows = {}
-            for name in ("orders", "ledger"):
-                columns = ", ".join(f'"{c}"' for c in line.tables[name])
-                query = f"SELECT {columns} FROM {_weighted(name)} WHERE _weight > 0"
-                rows[name] = con.execute(query).to_arrow_table()
-            for name, view in line.views.items():
-                partial = view.partial_sql(_weighted(view.source), weight="_weight")
-                rows[name] = con.execute(partial).to_arrow_table()
-            (repeats,) = con.execute(
-                'SELECT count(*) FILTER (WHERE "partition" >= 0) '
-                '- count(*) FILTER (WHERE "partition" < 0) FROM both_repeats'
-            ).fetchall()[0]
-            suspects = conflicts.in_fold(con, "events_new", AFTER, "both_") if repeats else []
-        finally:
-            con.unregister("events_new")
-            con.unregister("events_before")
-        return Change(new.num_rows, repeats, suspects, rows)
+        return changes.compute(self._compute, line.position, line.views, before, new)
 
     def _commit(
         self, tx: Transaction, here: Generation, target: Position, change: Change
@@ -231,14 +239,20 @@ class Speed:
         return Commit(number, change.events, change.repeats, target)
 
 
-@dataclass(frozen=True)
-class Change:
-    """What a commit will write: for each table, the rows to add to its deltas."""
-
-    events: int
-    repeats: int
-    suspects: Sequence[Suspect]
-    rows: Mapping[str, pa.Table]
+def summary(
+    commits: Sequence[Commit], position: Position, seconds: float
+) -> tuple[dict[str, object], str]:
+    """What a run of the speed layer did: for a program, and for a person."""
+    events, repeats = sum(c.events for c in commits), sum(c.repeats for c in commits)
+    result = {
+        "commits": len(commits),
+        "events": events,
+        "repeats": repeats,
+        "position": position.as_dict(),
+        "seconds": round(seconds, 3),
+    }
+    text = f"{events:,} events in {len(commits)} commits, {repeats:,} redelivered; at {position}"
+    return result, text
 
 
 class _MovedError(Exception):
@@ -254,32 +268,3 @@ def _allowed(line: Generation, goal: Position) -> Position:
     if cut is not None and not line.position.covers(cut):
         end = end.lowest(cut)
     return end.highest(line.position)
-
-
-AFTER = "SELECT * FROM known UNION ALL BY NAME SELECT * FROM events_new"
-"""The touched orders' events with the new ones."""
-
-TWO_SIDES = f"""
-    SELECT * REPLACE ('-' || order_id AS order_id, -1 - "partition" AS "partition") FROM known
-    UNION ALL BY NAME
-    SELECT * REPLACE ('+' || order_id AS order_id) FROM ({AFTER})"""
-"""Both states of each touched order in one relation, as two orders, so that one fold does both.
-
-The fold looks at ids only to tell orders apart. The places of the old side are mirrored below
-zero: an event that counts on one side may be surplus on the other.
-"""
-
-
-def _weighted(name: str) -> str:
-    """The folded rows of both sides as they are served, with weight +1 (new) and -1 (old)."""
-    places = ', greatest("partition", -1 - "partition") AS "partition"' if name == "orders" else ""
-    return (
-        f"(SELECT * REPLACE (substr(order_id, 2) AS order_id{places}), "
-        "CASE WHEN starts_with(order_id, '+') THEN 1 ELSE -1 END AS _weight "
-        f"FROM both_{name})"
-    )
-
-
-def _below(position: Position) -> str:
-    parts = [f'(b."partition" = {p} AND b."offset" < {o})' for p, o in enumerate(position.offsets)]
-    return "(" + " OR ".join(parts) + ")"

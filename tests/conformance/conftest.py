@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pipelines import batch, engines
+from tests.kafka.broker import CannotFetchError
+from tests.kafka.spark import source_jars
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,10 +26,14 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def spark() -> Iterator[SparkSession]:
-    """A session as the job makes its own."""
+    """A session as the jobs make their own; with the Kafka source, where its jars can be had."""
     from jobs.batch import session
 
-    made = session("local[2]", {"memory": "1g", "shuffle_partitions": 2})
+    conf = {}
+    with contextlib.suppress(CannotFetchError):  # who needs it asks for it, and is skipped
+        conf["spark.jars"] = ",".join(str(jar) for jar in source_jars().glob("*.jar"))
+    os.environ["PYSPARK_PYTHON"] = sys.executable
+    made = session("local[2]", {"memory": "1g", "shuffle_partitions": 2, "conf": conf})
     yield made
     made.stop()
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 from datetime import datetime, timedelta
+from pathlib import Path
 from random import Random
 
 from pipelines import batch, generations, quarantine, replay, verify
-from pipelines.cli_answers import status
 from pipelines.lake import Lake
 from pipelines.log import Log
+from pipelines.status import status
 from tests.conformance.paths import BUILT_IN, append, assert_exact, run_speed
 from tests.conformance.streams import paid, placed
-from tests.e2e.orders import events
+from tests.e2e.command import Headrace
+from tests.e2e.orders import events, write
 
 NOW = datetime(2026, 3, 10, 12)  # noqa: DTZ001 - the lake's clock is UTC without a zone
 
@@ -110,3 +112,16 @@ def test_the_last_proof_is_the_one_made_last_even_if_the_clock_went_back(lake: L
     at(lake, NOW - timedelta(hours=1))
     verify.verify(lake)
     assert status(lake)["certificate"]["position"] == Log(lake).end().as_dict()
+
+
+def test_the_doctor_names_the_producers_that_are_ahead(tmp_path: Path) -> None:
+    headrace = Headrace(tmp_path / "home")
+    headrace.json("append", write(tmp_path / "now.ndjson", events(2, seed=5)))
+    told = json.loads(headrace.run("doctor", "--json").out)["findings"]
+    assert not [f for f in told if f["state"] == "wrong"]
+    assert [f["state"] for f in told if f["check"] == "producers"] == ["ok"]
+    line = json.loads(events(1, seed=6)[0])
+    line |= {"time": "2099-01-01T00:00:00Z", "source": "shop/ahead"}
+    headrace.json("append", write(tmp_path / "future.ndjson", [json.dumps(line).encode()]))
+    told = json.loads(headrace.run("doctor", "--json").out)["findings"]
+    assert [f["where"] for f in told if f["check"] == "producers"] == ["shop/ahead"]

@@ -39,24 +39,33 @@ def jars() -> Path:
     Raises:
         CannotFetchError: they cannot be had; says why.
     """
+    return fetched(POM, "kafka_2.13", "kafka")
+
+
+def fetched(pom: Path, artifact: str, name: str) -> Path:
+    """The folder with the jars of a pom, in the cache as `name` and the version of an artifact.
+
+    Raises:
+        CannotFetchError: they cannot be had; says why.
+    """
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "headrace"
-    version = POM.read_text(encoding="utf-8").split("kafka_2.13")[1].split("<version>")[1]
-    folder = cache / f"kafka-{version.split('<')[0]}"
+    version = pom.read_text(encoding="utf-8").split(artifact)[1].split("<version>")[1]
+    folder = cache / f"{name}-{version.split('<')[0]}"
     if shutil.which("java") is None:
         raise CannotFetchError("there is no `java`; install a Java 17 runtime")
     cache.mkdir(parents=True, exist_ok=True)
-    with filelock.FileLock(cache / "kafka.lock"):
+    with filelock.FileLock(cache / f"{name}.lock"):
         if not folder.is_dir():
-            _fetch(folder)
+            _fetch(folder, pom)
     return folder
 
 
-def _fetch(folder: Path) -> None:
+def _fetch(folder: Path, pom: Path) -> None:
     if shutil.which("mvn") is None:
         raise CannotFetchError("there is no `mvn` to fetch Kafka's jars; install Maven")
     with tempfile.TemporaryDirectory(dir=folder.parent) as fresh:
         done = subprocess.run(
-            ["mvn", "-q", "-B", "-f", POM, "dependency:copy-dependencies",
+            ["mvn", "-q", "-B", "-f", pom, "dependency:copy-dependencies",
              f"-DoutputDirectory={fresh}/jars"],
             capture_output=True, text=True, check=False,
         )  # fmt: skip

@@ -173,7 +173,7 @@ def test_each_offset_is_an_event_or_in_one_hole(seed: int) -> None:
             found.setdefault(partition, []).append(Stored(at, value))
             at += 1
         ends.append(at + chance.randrange(3))
-    told = typed(Records(start, Position(tuple(ends)), found), HERE, chosen())
+    told = typed(Records(start, Position(tuple(ends)), found), HERE, chosen().max_event_bytes)
     columns = (told.events.column(c).to_pylist() for c in ("partition", "offset"))
     events_at = set(zip(*columns, strict=True))
     holes = [(h.partition, o) for h in told.holes for o in range(h.first, h.next)]

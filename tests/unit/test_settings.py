@@ -47,3 +47,11 @@ def test_settings_cannot_be_changed(tmp_path: Path) -> None:
     found = settings.load(tmp_path, environ={})
     with pytest.raises(ValueError, match="frozen"):
         found.commit_events = 1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("home", ["s3://bucket/lake", "gs://bucket/lake", "file:///srv/lake"])
+def test_an_address_is_no_home(home: str) -> None:
+    with pytest.raises(UsageError, match="object storage is not"):
+        settings.load(Path(home), environ={})
+    with pytest.raises(UsageError, match="object storage is not"):
+        settings.load(environ={"HEADRACE_HOME": home})

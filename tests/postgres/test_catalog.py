@@ -1,0 +1,179 @@
+"""A lake whose catalog is in PostgreSQL: everything is as with a file, and the server may die."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.command import Headrace, Outcome
+from tests.e2e.orders import Truth, events, write
+from tests.postgres.server import Server, need_postgres
+
+pytestmark = pytest.mark.xdist_group("postgres")  # one server
+
+LINES = events(24, seed=77)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    need_postgres()
+    folder = tmp_path_factory.mktemp("postgres")
+    for parent in [folder, *folder.parents][:3]:
+        parent.chmod(parent.stat().st_mode | 0o011)  # so that its own user may pass
+    with Server(folder) as made:
+        yield made
+
+
+class Home(Headrace):
+    """The command on a home whose catalog is in a database."""
+
+    def __init__(self, home: Path, url: str, password: str) -> None:
+        super().__init__(home)
+        self.given = {"catalog": url, "catalog_password": password, "partitions": 2}
+
+    def fed(self, stdin: bytes, *arguments: object, **given: object) -> Outcome:
+        return super().fed(stdin, *arguments, **{**self.given, **given})
+
+    def start(self, *arguments: object, **given: object) -> subprocess.Popen[str]:
+        return super().start(*arguments, **{**self.given, **given})
+
+
+@pytest.fixture
+def home(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
+    """A new one, empty."""
+    monkeypatch.delenv("PGPASSWORD", raising=False)
+    name = "".join(c for c in tmp_path.name if c.isalnum())[-40:]
+    return Home(tmp_path / "home", server.database(f"h{name}"), server.password)
+
+
+def append(home: Home, tmp_path: Path, lines: list[bytes]) -> None:
+    told = home.json("append", write(tmp_path / "lines.ndjson", lines))
+    assert told["accepted"] == len(lines)
+
+
+def test_lambda_and_kappa_are_exact_over_a_catalog_in_postgresql(
+    home: Home, tmp_path: Path
+) -> None:
+    append(home, tmp_path, LINES[:60])
+    home.json("speed", "--once", commit_events=20)
+    home.json("batch", "--engine", "duckdb")
+    append(home, tmp_path, LINES[60:])
+    home.json("speed", "--once")
+    Truth.of(LINES).check(home)
+    assert home.json("verify")["equal"] is True
+    assert home.json("replay", "--from", "beginning")["differing_cells"] == 0
+    home.json("promote")
+    home.json("maintain", keep_snapshots=0)
+    Truth.of(LINES).check(home)
+    assert home.json("verify")["equal"] is True
+    assert not list(home.home.glob("catalog.sqlite*"))
+
+
+def test_the_address_is_kept_in_the_home_and_the_password_nowhere(
+    home: Home, server: Server, tmp_path: Path
+) -> None:
+    append(home, tmp_path, LINES[:20])
+    marker = json.loads((home.home / "home.json").read_text())
+    assert marker["catalog"] == home.given["catalog"]
+    held = [path for path in home.home.rglob("*") if path.is_file()]
+    assert not [path for path in held if server.password.encode() in path.read_bytes()]
+
+
+def test_a_wrong_password_is_refused_and_not_repeated(home: Home, tmp_path: Path) -> None:
+    append(home, tmp_path, LINES[:20])
+    wrong = home.process("status", catalog_password="open-sesame")  # noqa: S106 - it is wrong
+    assert wrong.code == 1
+    assert "cannot be opened" in wrong.err
+    assert "password" in wrong.err
+    assert "open-sesame" not in wrong.err + wrong.out
+
+
+def test_a_database_that_holds_another_lake_is_refused(home: Home, tmp_path: Path) -> None:
+    append(home, tmp_path, LINES[:20])
+    second = Home(tmp_path / "second", *list(home.given.values())[:2])
+    second.run("init").refused(1, "holds the catalog of another lake", "make a new database")
+    assert not (second.home / "home.json").exists()
+    assert home.json("status")["events"] == 20
+
+
+def test_a_home_of_one_catalog_is_not_opened_with_the_other(home: Home, tmp_path: Path) -> None:
+    plain = Headrace(tmp_path / "plain")
+    plain.json("init")
+    outcome = plain.run("status", catalog=home.given["catalog"])
+    outcome.refused(1, "has its catalog in", "not in a database")
+
+
+def test_an_address_with_a_password_is_refused(tmp_path: Path) -> None:
+    outcome = Headrace(tmp_path / "home").run("init", catalog="postgresql://me:secret@db/lake")
+    outcome.refused(2, "HEADRACE_CATALOG_PASSWORD")
+    assert "secret" not in outcome.err
+
+
+@pytest.mark.parametrize("point", ["append.ready", "append.done", "commit.ready", "commit.done"])
+def test_a_command_that_is_killed_did_all_or_nothing(
+    home: Home, tmp_path: Path, point: str
+) -> None:
+    append(home, tmp_path, LINES[:30])
+    path = write(tmp_path / "more.ndjson", LINES[30:])
+    if point.startswith("append"):
+        assert home.process("append", path, crash_at=point).code < 0
+        if home.json("status")["events"] == 30:
+            home.json("append", path)
+    else:
+        home.json("append", path)
+        assert home.process("speed", "--once", crash_at=point).code < 0
+    home.json("speed", "--once")
+    Truth.of(LINES).check(home)
+    assert home.json("verify")["equal"] is True
+
+
+def test_a_server_that_is_killed_loses_nothing_that_was_acknowledged(
+    home: Home, server: Server, tmp_path: Path
+) -> None:
+    append(home, tmp_path, LINES[:40])
+    home.json("speed", "--once")
+    server.kill()
+    try:
+        away = home.process("append", write(tmp_path / "more.ndjson", LINES[40:]))
+        assert (away.code, away.err.count("\n")) == (1, 1)
+        assert "PostgreSQL" in away.err
+    finally:
+        server.start()
+    assert home.json("status")["events"] == 40
+    append(home, tmp_path, LINES[40:])
+    home.json("speed", "--once")
+    Truth.of(LINES).check(home)
+    assert home.json("verify")["equal"] is True
+
+
+def test_a_speed_layer_whose_server_dies_says_so_and_goes_on_when_started_again(
+    home: Home, server: Server, tmp_path: Path
+) -> None:
+    append(home, tmp_path, LINES[:40])
+    with home.start("speed", "--follow", poll=0.05) as running:
+        while home.json("status")["lag_events"]:
+            assert running.poll() is None
+        server.kill()
+        try:
+            _, said = running.communicate(timeout=60)
+        finally:
+            server.start()
+    assert running.returncode == 1
+    assert "PostgreSQL" in said.splitlines()[-1]
+    append(home, tmp_path, LINES[40:])
+    home.json("speed", "--once")
+    Truth.of(LINES).check(home)
+
+
+def test_the_doctor_knows_where_the_catalog_is(home: Home, tmp_path: Path) -> None:
+    append(home, tmp_path, LINES[:20])
+    told = json.loads(home.run("doctor", "--json").out)["findings"]
+    assert not [f for f in told if f["state"] == "wrong"]
+    assert any("back up that database" in f["what"] for f in told if f["check"] == "backups")
+    assert home.run("doctor", "--repair").code == 0
+    assert os.environ.get("HEADRACE_CATALOG_PASSWORD") is None
