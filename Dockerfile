@@ -20,7 +20,7 @@ COPY schemas schemas
 COPY pipelines pipelines
 COPY jobs jobs
 COPY flows flows
-RUN pip install --constraint constraints.txt '.[flows]'
+RUN pip install --constraint constraints.txt '.[flows,postgres]'
 
 # No root inside; /data is a volume, and a fresh one takes over this owner.
 RUN useradd --create-home --uid 10001 headrace && mkdir /data && chown headrace /data
