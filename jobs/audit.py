@@ -111,21 +111,22 @@ def _kwargs(given: dict[str, Any]) -> dict[str, Any]:
 
 def _frame(file: Path, scaled: list[str]) -> Any:
     """A frame without floats: whole numbers stay whole beside empty values, money is 1/10,000."""
-    import pandas as pd
+    import pandas as pd  # type: ignore[import-untyped]
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    whole = {
-        pa.int8(): pd.Int8Dtype(),
-        pa.int16(): pd.Int16Dtype(),
-        pa.int32(): pd.Int32Dtype(),
-        pa.int64(): pd.Int64Dtype(),
-    }
-    frame = pq.read_table(file).to_pandas(types_mapper=whole.get)
-    for column in scaled:
-        numbers = [None if text is None else int(text) for text in frame[column]]
-        fits = all(n is None or abs(n) < 1 << 63 for n in numbers)
-        frame[column] = pd.Series(numbers, dtype="Int64" if fits else object)
+    table = pq.read_table(file)
+    frame = table.to_pandas()
+    for column in table.column_names:
+        if column in scaled:
+            numbers = [None if text is None else int(text) for text in frame[column]]
+        elif pa.types.is_integer(table.schema.field(column).type):
+            numbers = table.column(column).to_pylist()
+        else:
+            continue
+        # Python's own numbers: pandas would make floats of them, or of an empty one an NA that
+        # cannot be compared.
+        frame[column] = pd.Series(numbers, dtype=object)
     return frame
 
 

@@ -33,6 +33,7 @@ from pipelines.speed import Commit, Speed
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql.streaming.query import StreamingQuery
 
     from pipelines.kafka_log import KafkaLog
     from pipelines.lake import Lake
@@ -68,6 +69,7 @@ class Stream:
 
     def run(self, *, follow: bool) -> bool:
         """Run the query; False if somebody else moved the lake: start anew from its position."""
+        from py4j.protocol import Py4JError  # type: ignore[import-untyped]  # ships no types
         from pyspark.errors import PySparkException
 
         self._log.check(self._at)
@@ -76,7 +78,7 @@ class Stream:
         self._checkpoint = Path(tempfile.mkdtemp(prefix="stream-", dir=scratch))
         try:
             self._run_query(follow=follow)
-        except PySparkException as e:
+        except (PySparkException, Py4JError, OSError) as e:
             if isinstance(self._cause, _OvertakenError) or self._stop.is_set():
                 return False
             raise self._failure(e) from e
@@ -98,8 +100,7 @@ class Stream:
         )
         query = chosen.start()
         try:
-            while query.isActive and not self._stop.wait(_LOOK):
-                pass
+            self._look_on(query)
             if self._stop.is_set():
                 self._spark.sparkContext.cancelAllJobs()
             else:
@@ -107,6 +108,16 @@ class Stream:
         finally:
             with self._busy, contextlib.suppress(Exception):  # the first error is the one to tell
                 query.stop()
+
+    def _look_on(self, query: StreamingQuery) -> None:
+        """Wait until it ends or we are asked to stop; meanwhile show others how far we are."""
+        with contextlib.closing(self._log.another_watch()) as watch:
+            shown = self._at
+            while query.isActive and not self._stop.wait(_LOOK):
+                if self._at != shown:
+                    watch.show(shown := self._at)
+            if self._at != shown:
+                watch.show(self._at)
 
     def _batch(self, frame: DataFrame, number: int) -> None:
         """A micro-batch: called by Spark in a thread of its own, in the order of the log."""
@@ -148,7 +159,6 @@ class Stream:
             raise _OvertakenError
         self._at = end
         self._tell(commit)
-        self._log.show(end)
 
     def _compute(
         self, frame: DataFrame, line: Generation, end: Position, folder: Path

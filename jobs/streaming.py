@@ -125,7 +125,7 @@ def _main(path: Path, *, stay: bool, as_json: bool) -> None:
         crash.arm(os.environ.get("HEADRACE_CRASH_AT"))
         _sweep(scratch, lake.home.staging.resolve())
         spark = stream_session.open_session(chosen, scratch)
-        stack.callback(spark.stop)
+        stack.callback(_end, spark)
         stop = _asked_to_stop()
         if stay:
             follow(lake, spark, _say, stop)
@@ -136,6 +136,12 @@ def _main(path: Path, *, stay: bool, as_json: bool) -> None:
         seconds = time.monotonic() - started
         result, text = summary(commits, generations.read(lake).position, seconds)
     console.emit(result, text, as_json=as_json)
+
+
+def _end(spark: SparkSession) -> None:
+    """Stop Spark; where Java is dead already, what it died of is the error to tell."""
+    with contextlib.suppress(Exception):
+        spark.stop()
 
 
 def _asked_to_stop() -> threading.Event:

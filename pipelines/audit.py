@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from pipelines import checks, expectations, generations, integrity
 from pipelines.checks import Finding
@@ -60,6 +60,17 @@ class Audited:
     warnings: tuple[Finding, ...]
     report: Path | None
     seconds: float
+
+    def as_json(self) -> dict[str, Any]:
+        """As `--json` prints it."""
+        return {
+            "suite": self.suite,
+            "passed": self.passed,
+            "failures": [f.as_json() for f in self.failures],
+            "warnings": [f.as_json() for f in self.warnings],
+            "report": None if self.report is None else str(self.report),
+            "seconds": round(self.seconds, 3),
+        }
 
 
 Judgement = Callable[[Staged], Audited]

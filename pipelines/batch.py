@@ -12,18 +12,19 @@ import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
-from pipelines import conflicts, engines, generations, integrity
-from pipelines.audit import Audited
+from pipelines import engines, generations, integrity, publishing
+from pipelines.audit import Audited, Auditor, Core, Staged
 from pipelines.engines import Task
-from pipelines.errors import DamageError, JobError, SeamError
+from pipelines.errors import DamageError, SeamError
 from pipelines.generations import Generation
 from pipelines.lake import Lake
 from pipelines.log import Log
 from pipelines.logs import logger
 from pipelines.position import Position
 from pipelines.progress import Report, quiet
+from pipelines.publishing import Published
+from pipelines.refused import Candidate
 from pipelines.views import View
 
 
@@ -32,7 +33,8 @@ class Batch:
     """What a batch did.
 
     `live` says whether readers see the base now. If the views changed they do not: the base then
-    began a new generation, which waits to be promoted.
+    began a new generation, which waits to be promoted. `restated` cells changed at the cut itself
+    (none on unchanged logic), `revised` ones belong to days and minutes that were over.
     """
 
     generation: int
@@ -56,6 +58,7 @@ def run(
     engine: str = "spark",
     incremental: bool = False,
     views: Mapping[str, View] | None = None,
+    auditor: Auditor | None = None,
     report: Report = quiet,
 ) -> Batch | None:
     """Make a base at the log's end and publish it; None if there is nothing to recompute.
@@ -68,15 +71,18 @@ def run(
         engine: `spark` or `duckdb`.
         incremental: start from the live base and read only the log's new events.
         views: the views to compute; the files as they are now by default.
+        auditor: how to audit; structural checks alone by default, `audit.chosen` for the setting.
         report: told about each step.
 
     Raises:
         LockError: another batch runs on this lake.
-        JobError: the job failed, or its base did not pass the audit. The old base serves on.
+        JobError: the job failed, or its base did not pass the audit: it is kept aside. The
+            old base serves on.
         SeamError: the base does not meet the deltas. The old base serves on.
     """
     log = Log(lake)
     wanted = generations.current_views(lake.home) if views is None else views
+    auditor = auditor or Core()
     with lake.home.lock("batch", wait=0):
         line, cut = _choose_cut(lake, log)
         same = line is not None and generations.logic_of(wanted) == line.logic
@@ -86,25 +92,70 @@ def run(
         task = Task(wanted, cut, engine, from_base, lake.home.staging / uuid.uuid4().hex)
         task.folder.mkdir(parents=True)
         try:
-            started = time.monotonic()
-            report(f"cut at {cut}, {log.events_below(cut):,} events")
-            repeats, read = engines.make(lake, log, task, report)
-            rows = audit(lake, wanted, cut, task.folder, repeats)
-            report("audited; publishing")
-            seconds = time.monotonic() - started
-            made, live = _publish(lake, task, line if same else None, seconds)
+            with auditor.ready(lake) as judge:
+                started = time.monotonic()
+                report(f"cut at {cut}, {log.events_below(cut):,} events")
+                repeats, read = engines.make(lake, log, task, report)
+                seconds = time.monotonic() - started
+                staged = Staged(task.folder, wanted, cut, repeats)
+                goes_on = line if same else None
+                number = None if goes_on is None else goes_on.number
+                base = None if goes_on is None else goes_on.base
+                candidate = Candidate(staged, number, base, engine, task.mode, read, seconds)
+                done = publishing.settle(lake, candidate, judge, report)
         finally:
             shutil.rmtree(task.folder, ignore_errors=True)
+    return told(candidate, done)
+
+
+def publish_refused(
+    lake: Lake, *, auditor: Auditor | None = None, forced: str | None = None, report: Report = quiet
+) -> Batch:
+    """Publish the base that was refused last, after auditing it again.
+
+    Args:
+        lake: where.
+        auditor: how; structural checks alone by default.
+        forced: why it is published whatever is found; recorded in `sys.audits`.
+        report: told about each step.
+
+    Raises:
+        UsageError: no base is kept, or the reason is empty.
+        JobError: it still does not pass. The old base serves on.
+        SeamError: it does not meet the deltas any more, or a newer base is live.
+        LockError: a batch runs on this lake.
+    """
+    candidate, done = publishing.again(lake, auditor or Core(), forced=forced, report=report)
+    return told(candidate, done)
+
+
+def told(candidate: Candidate, done: Published) -> Batch:
+    """What a batch did, logged as well."""
+    made, cut = done.generation, candidate.staged.cut
     logger("batch").info(
         "publish",
         generation=made.number,
         base=made.base,
-        live=live,
+        live=done.live,
         cut=cut.as_dict(),
-        events_read=read,
-        seconds=round(seconds, 3),
+        events_read=candidate.events_read,
+        seconds=round(candidate.seconds, 3),
     )
-    return Batch(made.number, made.base, cut, engine, task.mode, rows, read, repeats, seconds, live)
+    return Batch(
+        made.number,
+        made.base,
+        cut,
+        candidate.engine,
+        candidate.mode,
+        done.audited.rows,
+        candidate.events_read,
+        candidate.staged.repeats,
+        candidate.seconds,
+        done.live,
+        0 if done.restated is None else done.restated.total,
+        0 if done.revised is None else done.revised.total,
+        done.audited,
+    )
 
 
 def _choose_cut(lake: Lake, log: Log) -> tuple[Generation | None, Position]:
@@ -124,89 +175,3 @@ def _choose_cut(lake: Lake, log: Log) -> tuple[Generation | None, Position]:
         log.check(line.position)
         generations.ask_for_cut(tx, line.number, cut)
     return line, cut
-
-
-def audit(
-    lake: Lake, views: Mapping[str, View], cut: Position, folder: Path, repeats: int
-) -> dict[str, int]:
-    """Check a staged base before anybody reads it: complete, unique, and in itself consistent.
-
-    Gives its rows by table.
-
-    Raises:
-        JobError: it is not; what is wrong is in the message.
-    """
-    files = {
-        name: f"read_parquet('{folder}/{name}/*.parquet')"
-        for name in generations.table_columns(views)
-    }
-    rows = {n: int(lake.row(f"SELECT count(*) FROM {file}")[0]) for n, file in files.items()}
-    events, distinct = lake.row(
-        f"SELECT coalesce(sum(event_count), 0), count(DISTINCT order_id) FROM {files['orders']}"
-    )
-    problems = []
-    held = Log(lake).events_below(cut)
-    if events + repeats != held:
-        problems.append(
-            f"it counts {events:,} events and {repeats:,} repeats, the log holds {held:,}"
-        )
-    if rows["orders"] != distinct:
-        problems.append(f"it has {rows['orders'] - distinct:,} orders more than once")
-    for name, view in views.items():
-        unsound = int(lake.row(f"SELECT count(*) FROM ({view.unsound_sql(files[name])})")[0])
-        if unsound:
-            problems.append(f"view {name} has {unsound:,} groups that cannot be")
-    if problems:
-        raise JobError(
-            f"the staged base at {cut} did not pass its audit: {'; '.join(problems)}. It was not "
-            "published, the old base serves on"
-        )
-    return rows
-
-
-def _publish(
-    lake: Lake, task: Task, line: Generation | None, seconds: float
-) -> tuple[Generation, bool]:
-    """Put the base under a generation, or begin a new one with it; says whether it is live."""
-    filling = {
-        name: sorted((task.folder / name).glob("*.parquet"))
-        for name in generations.table_columns(task.views)
-    }
-    engine = f"{task.engine} {task.mode}"
-    zero = Position.zero(len(task.cut.offsets))
-    suspects = conflicts.in_log(lake, zero if line is None else line.position, task.cut)
-    with lake.writing("publish") as tx:
-        conflicts.record(tx, suspects)
-        if line is None:
-            number = generations.create(
-                tx,
-                task.views,
-                origin=f"batch ({task.engine})",
-                cut=task.cut,
-                filling=filling,
-                engine=engine,
-                seconds=seconds,
-            )
-            unserved = _unserved(lake)
-            if unserved is not None:
-                generations.switch(tx, number, reason=unserved)
-            return generations.read(lake, number), unserved is not None
-        if generations.live_number(lake) != line.number:
-            raise SeamError(
-                f"generation {line.number} is no longer live; the base was not published. Run the "
-                "batch again"
-            )
-        made = generations.publish(
-            tx, line.number, cut=task.cut, filling=filling, engine=engine, seconds=seconds
-        )
-    return made, True
-
-
-def _unserved(lake: Lake) -> str | None:
-    """Why a new generation may go live at once: nobody could read a number from the live one."""
-    try:
-        live = generations.read(lake)
-        integrity.check(lake, live.stored())
-    except (SeamError, DamageError) as e:
-        return f"repair: {e}"
-    return "the live generation had not read any event" if live.position.total == 0 else None

@@ -10,6 +10,7 @@ import click
 from pipelines import console
 from pipelines.cli import open_lake, settings_of
 from pipelines.cli_log import json_option
+from pipelines.errors import UsageError
 
 if TYPE_CHECKING:
     from pipelines.verify import Certificate
@@ -18,16 +19,23 @@ if TYPE_CHECKING:
 @click.command("query")
 @click.argument("sql")
 @click.option("--at", metavar="POSITION|TIME", help="As of a position of the log, or a time.")
+@click.option("--staged", is_flag=True, help="Of the base that an audit refused, not what is live.")
 @click.option("--max-rows", type=click.IntRange(1), help="Give back at most so many rows.")
 @json_option
 @click.pass_context
 def query_command(
-    ctx: click.Context, sql: str, at: str | None, max_rows: int | None, as_json: bool
+    ctx: click.Context,
+    sql: str,
+    at: str | None,
+    staged: bool,
+    max_rows: int | None,
+    as_json: bool,
 ) -> None:
     r"""Answer one SELECT over `orders`, `ledger` and the views (`headrace views`).
 
     The answer carries the position of the log at which it is true. If base and deltas do not
-    meet there, there is no answer. With --at, it is recomputed from the log.
+    meet there, there is no answer. With --at, it is recomputed from the log. `restatements`
+    holds the cells that changed: from what to what, and why.
 
     \b
       headrace query "SELECT * FROM revenue_by_day ORDER BY day"
@@ -36,7 +44,14 @@ def query_command(
     """
     from pipelines import serving
 
-    if at is None:
+    if staged:
+        if at is not None:
+            raise UsageError("--staged and --at exclude each other; a staged base has one position")
+        from pipelines.staged_query import query_staged
+
+        with open_lake(ctx, read_only=True) as lake:
+            answer = query_staged(lake, sql, max_rows=max_rows)
+    elif at is None:
         with serving.Serving(open_lake(ctx, read_only=True)) as served:
             answer = served.query(sql, max_rows=max_rows)
     else:
@@ -46,7 +61,8 @@ def query_command(
     if answer.truncated:
         text += f"\n… only the first {len(answer.rows):,} rows"
     if not as_json:
-        console.note(f"at {answer.position}, cut {answer.cut}, logic {answer.logic}")
+        which = "staged, not served: " if answer.staged else ""
+        console.note(f"{which}at {answer.position}, cut {answer.cut}, logic {answer.logic}")
     console.emit(answer.as_json(), text, as_json=as_json)
 
 
@@ -121,9 +137,26 @@ def status_command(ctx: click.Context, as_json: bool) -> None:
             else f"{'equal' if proof['equal'] else 'NOT EQUAL'} at {_position(proof['position'])}, "
             f"{proof['recorded_at']}",
         ),
+        *_checks(result),
     ]
     text = "\n".join(f"{name:<13} {value}" for name, value in lines)
     console.emit(result, text, as_json=as_json)
+
+
+def _checks(result: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """What the last checks found, the base that was refused, and where the Data Docs are."""
+    for found in result["checks"]:
+        said = "passed" if found["passed"] else "FAILED"
+        if found["forced_reason"] is not None:
+            said += f", published all the same: {found['forced_reason']}"
+        if found["findings"]:
+            said += f", {found['findings']} findings"
+        yield f"check {found['suite']}"[:13], f"{said}, {found['recorded_at']}"
+    if result["refused"] is not None:
+        cut = _position(result["refused"]["cut"])
+        yield "refused", f"a base at {cut} waits: `headrace query --staged`, `headrace publish`"
+    if result["reports"] is not None:
+        yield "reports", result["reports"]
 
 
 def _lag(events: int) -> str:

@@ -14,6 +14,7 @@ from pipelines.cli_log import json_option
 from pipelines.errors import LockError, SeamError, UsageError
 
 if TYPE_CHECKING:
+    from pipelines.batch import Batch
     from pipelines.lake import Lake
     from pipelines.replay import Diff
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 @click.option("--once", "mode", flag_value="once", help="Commit up to the log's end, then stop.")
 @click.option("--follow", "mode", flag_value="follow", help="Stay there until stopped.")
 @click.option("--commit-events", type=click.IntRange(1), help="Events a commit.")
+@click.option("--workers", type=click.IntRange(1), help="Processes that read a topic's partitions.")
 @click.option("--engine", type=click.Choice(["local", "spark"]), default="local", show_default=True)
 @click.option("--master", help="Spark master, such as spark://host:7077.")
 @json_option
@@ -30,6 +32,7 @@ def speed_command(
     ctx: click.Context,
     mode: str | None,
     commit_events: int | None,
+    workers: int | None,
     engine: str,
     master: str | None,
     as_json: bool,
@@ -40,7 +43,8 @@ def speed_command(
     """
     if mode is None:
         raise UsageError("say --once or --follow")
-    with open_lake(ctx, commit_events=commit_events, spark_master=master) as lake:
+    given: dict[str, Any] = {"commit_events": commit_events, "workers": workers, "spark_master": master}
+    with open_lake(ctx, **given) as lake:
         try:
             with lake.home.lock("speed", wait=0):
                 adopted = _adopt_views(lake)
@@ -105,23 +109,46 @@ def _follow(lake: Lake) -> None:
 )
 @click.option("--incremental", is_flag=True, help="From the last base, reading only new events.")
 @click.option("--master", help="Spark master, such as spark://host:7077.")
+@click.option(
+    "--audit", type=click.Choice(["full", "core"]), help="With Great Expectations, or not."
+)
 @json_option
 @click.pass_context
 def batch_command(
-    ctx: click.Context, engine: str, incremental: bool, master: str | None, as_json: bool
+    ctx: click.Context,
+    engine: str,
+    incremental: bool,
+    master: str | None,
+    audit: str | None,
+    as_json: bool,
 ) -> None:
-    """Recompute a base at the log's end, check it, and publish it in one step."""
+    """Recompute a base at the log's end, check it, and publish it in one step.
+
+    A base that does not pass its audit is kept aside: `headrace query --staged` reads it,
+    `headrace publish` audits it again.
+    """
     from pipelines import batch
+    from pipelines.audit import chosen
     from pipelines.log import Log
 
-    with open_lake(ctx, spark_master=master) as lake:
+    with open_lake(ctx, spark_master=master, audit=audit) as lake:
         done = batch.run(
-            lake, engine=engine, incremental=incremental, report=console.steps("batch")
+            lake,
+            engine=engine,
+            incremental=incremental,
+            auditor=chosen(lake.settings),
+            report=console.steps("batch"),
         )
         events = 0 if done is None else Log(lake).events_below(done.cut)
     if done is None:
         console.emit({"published": False}, "nothing to recompute: no new events", as_json=as_json)
         return
+    result, text = batch_told(done, events)
+    console.emit(result, text, as_json=as_json)
+
+
+def batch_told(done: Batch, events: int) -> tuple[dict[str, Any], str]:
+    """What a batch did: for a program, and for a person."""
     result = {
         "published": done.live,
         "generation": done.generation,
@@ -134,14 +161,23 @@ def batch_command(
         "events_read": done.events_read,
         "repeats": done.repeats,
         "seconds": round(done.seconds, 3),
+        "restated": done.restated,
+        "revised": done.revised,
+        "audit": None if done.audit is None else done.audit.as_json(),
     }
     text = (
         f"base {done.base} of generation {done.generation} at {done.cut}: {events:,} "
         f"events ({done.repeats:,} redelivered), {done.engine} {done.mode}, {done.seconds:.1f} s"
     )
+    if done.restated:
+        text += f"; {done.restated:,} cells restated"
+    if done.revised:
+        text += f"; {done.revised:,} cells of closed days and minutes revised"
     if not done.live:
         text += "; the views changed, so it is a new generation: `headrace promote` serves it"
-    console.emit(result, text, as_json=as_json)
+    if done.audit is not None:
+        text += "".join(f"\nwarning: {found}" for found in done.audit.warnings)
+    return result, text
 
 
 @click.command("replay")

@@ -7,19 +7,16 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 import subprocess
 import sys
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
 import pyarrow.parquet as pq
-from pydantic import SecretStr
 
 from pipelines import integrity
 from pipelines.errors import JobError, UsageError
@@ -31,7 +28,7 @@ from pipelines.order_index import OrderIndex, read_events
 from pipelines.position import Position
 from pipelines.progress import Report
 from pipelines.recompute import write_base
-from pipelines.settings import Settings
+from pipelines.settings import as_environment
 from pipelines.views import View
 
 ENGINES = ("spark", "duckdb")
@@ -192,24 +189,10 @@ def become_stream(lake: Lake, *, follow: bool, as_json: bool) -> NoReturn:
     root = Path(__file__).resolve().parent.parent
     known = os.environ.get("PYTHONPATH")
     paths = str(root) if known is None else f"{root}{os.pathsep}{known}"
-    env = {**os.environ, **_said(lake.settings), "PYTHONPATH": paths}
+    env = {**os.environ, **as_environment(lake.settings), "PYTHONPATH": paths}
     command = [sys.executable, "-m", "jobs.streaming", "--home", str(lake.home.path)]
     command += ["--follow"] * follow + ["--json"] * as_json
     os.execve(sys.executable, command, env)  # noqa: S606 - our own module
-
-
-def _said(settings: Settings) -> dict[str, str]:
-    """Settings as an environment, so that a job has those of the command line. No secrets."""
-    found = {}
-    for name in type(settings).model_fields:
-        value = getattr(settings, name)
-        if isinstance(value, timedelta):
-            value = value.total_seconds()
-        elif isinstance(value, tuple):
-            value = shlex.join(value)
-        if value is not None and not isinstance(value, SecretStr):
-            found[f"HEADRACE_{name.upper()}"] = str(value)
-    return found
 
 
 def cause(tail: Sequence[str]) -> str:

@@ -7,9 +7,11 @@ commit that uses them archives them. One conformance suite holds both to the sam
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Protocol
+
+from pipelines.position import check_chain
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -53,6 +55,29 @@ class Fetched:
     def empty(self) -> bool:
         """Whether there was nothing to read."""
         return self.start == self.end
+
+
+def in_sequence(parts: Sequence[Fetched]) -> Fetched:
+    """What was read in several steps, each from where the one before it ended, as one.
+
+    Raises:
+        SeamError: a part does not start where the one before it ended.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    import pyarrow as pa
+
+    end = check_chain(parts[0].start, ((part.start, part.end) for part in parts))
+    events = pa.concat_tables([part.events for part in parts])
+    rejected = [r for part in parts for r in part.rejected]
+    return Fetched(
+        parts[0].start,
+        end,
+        events.sort_by([("partition", "ascending"), ("offset", "ascending")]),
+        [replace(r, index=i) for i, r in enumerate(rejected)],
+        [origin for part in parts for origin in part.origins],
+        [hole for part in parts for hole in part.holes],
+    )
 
 
 class EventLog(Protocol):

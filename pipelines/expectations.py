@@ -168,7 +168,7 @@ def _expectations_of(file: Path, found: Mapping[str, Any], taken: set[str]) -> l
 
 def _expectation(where: str, name: str, entry: Mapping[str, Any]) -> Expectation:
     """One entry of a file, checked."""
-    kind = entry.get("type")
+    kind = str(entry.get("type"))
     if kind not in KINDS:
         raise UsageError(f"{where}.type is {kind!r}; write one of {', '.join(KINDS)}")
     if not isinstance(entry.get("table"), str):
@@ -229,6 +229,8 @@ def _plain(values: list[object]) -> bool:
 def in_plan(expectation: Expectation, *, scaled: bool) -> dict[str, Any]:
     """Arguments as the job's plan holds them; bounds of money in 1/10,000, as its columns are."""
     found = dict(expectation.kwargs)
+    if expectation.type == "expect_column_pair_values_a_to_be_greater_than_b":
+        found["ignore_row_if"] = "either_value_is_missing"  # as in `breaks`
     for key in {"min_value", "max_value"} & found.keys():
         value = found[key] * (10_000 if scaled else 1)
         found[key] = int(value) if value == int(value) else str(value)

@@ -9,6 +9,9 @@ HOME/backups/         copies of the catalog; `backups` makes them
 HOME/mark.json        the newest snapshot that was committed
 HOME/merged.json      digests of merged files, for the moment until the lake has them
 HOME/staging/         bases on their way to be published
+HOME/refused/         the base that an audit refused last
+HOME/docs/            Data Docs: what the last checks found
+HOME/expectations/    the user's own expectations
 HOME/locks/           one file a lock, and who holds it
 """
 
@@ -202,6 +205,7 @@ def check_new(path: Path) -> None:
     ours = {"catalog.sqlite", "catalog.sqlite-wal", "catalog.sqlite-shm", "lake", "locks", "views"}
     ours |= {"headrace.toml", "home.json", "home.json.new", "index", "staging", "tmp", "held"}
     ours |= {"backups", "mark.json", "merged.json", "merged.new"}
+    ours |= {"refused", "docs", "expectations"}
     strange = sorted(p.name for p in path.iterdir() if p.name not in ours) if path.exists() else []
     if strange:
         raise HomeError(

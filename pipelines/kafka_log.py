@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
     from pipelines.lake import Lake
+    from pipelines.settings import Settings
 
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - event times are UTC without a zone
 _FETCH_BYTES = 64 << 20
@@ -149,7 +150,7 @@ class KafkaLog:
         self._at = None  # if this fails half way, seek again
         try:
             with reaching(self.address, "read on"):
-                found = _poll(reader, limit, wait.total_seconds())
+                found = poll(reader, limit, wait.total_seconds())
                 ends = tuple(reader.position(tp) for tp in self._partitions())
         except BrokerError as e:
             if type(e.__cause__).__name__ == "OffsetOutOfRangeError":
@@ -169,6 +170,10 @@ class KafkaLog:
             BrokerError: Kafka could not be reached.
         """
         self._watch.confirm()
+
+    def another_watch(self) -> Watch:
+        """A connection of its own that shows positions, for another thread."""
+        return Watch(self.address, self.lake.settings, self.topic, _group(self.lake))
 
     def show(self, position: Position) -> None:
         """Let tools that show lag see how far the lake is; best effort."""
@@ -265,21 +270,7 @@ class KafkaLog:
 
     def _consumer(self) -> KafkaConsumer:
         if self._reader is None:
-            from kafka import KafkaConsumer
-
-            kafka_client.hush()
-            with reaching(self.address, "connect"):
-                self._reader = KafkaConsumer(
-                    **options(self.address, self.lake.settings),
-                    group_id=None,
-                    enable_auto_commit=False,
-                    auto_offset_reset="none",
-                    isolation_level="read_committed",
-                    allow_auto_create_topics=False,
-                    fetch_max_bytes=_FETCH_BYTES,
-                    max_partition_fetch_bytes=_PARTITION_BYTES,
-                    fetch_max_wait_ms=100,
-                )
+            self._reader = open_reader(self.address, self.lake.settings)
             self._reader.assign(self._partitions())
         return self._reader
 
@@ -310,7 +301,30 @@ def _group(lake: Lake) -> str:
     return f"headrace-{lake.home.path.name}-{lake.home.log_id[:8]}" if named is None else named
 
 
-def _poll(reader: KafkaConsumer, limit: int, wait: float) -> dict[int, list[Any]]:
+def open_reader(address: Address, settings: Settings) -> KafkaConsumer:
+    """A consumer of committed records that is told where to begin, and never guesses.
+
+    Raises:
+        BrokerError: Kafka could not be reached.
+    """
+    from kafka import KafkaConsumer
+
+    kafka_client.hush()
+    with reaching(address, "connect"):
+        return KafkaConsumer(
+            **options(address, settings),
+            group_id=None,
+            enable_auto_commit=False,
+            auto_offset_reset="none",
+            isolation_level="read_committed",
+            allow_auto_create_topics=False,
+            fetch_max_bytes=_FETCH_BYTES,
+            max_partition_fetch_bytes=_PARTITION_BYTES,
+            fetch_max_wait_ms=100,
+        )
+
+
+def poll(reader: KafkaConsumer, limit: int, wait: float) -> dict[int, list[Any]]:
     """Records by partition: until there are `limit`, or none come any more, or a second is over."""
     found: dict[int, list[Any]] = {}
     count, deadline = 0, time.monotonic() + wait

@@ -118,9 +118,9 @@ def _totals(con: duckdb.DuckDBPyConnection, lake: Lake, stored: Stored) -> bool:
     if stored.repeats is not None:
         held = Log(lake).events_below(stored.position)
         counted = "SELECT coalesce(sum(event_count), 0) FROM orders"
-        found = int(con.execute(counted).fetchall()[0][0]) + stored.repeats
-        rows.append(f"SELECT 'events', '{found}', '{held}'")
-        whole = found == held
+        accounted = int(con.execute(counted).fetchall()[0][0]) + stored.repeats
+        rows.append(f"SELECT 'events', '{accounted}', '{held}'")
+        whole = accounted == held
     header = "SELECT '' AS figure, '' AS found, '' AS expected WHERE false"
     con.execute(f"CREATE TEMP TABLE _totals AS {' UNION ALL '.join([header, *rows])}")
     return whole

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from pipelines import generations, integrity
+from pipelines import generations, integrity, restatements
 from pipelines.errors import PromotionError, SeamError
 from pipelines.generations import Generation
 from pipelines.lake import Lake
@@ -23,6 +23,7 @@ from pipelines.log import Log
 from pipelines.logs import logger
 from pipelines.position import Position
 from pipelines.progress import Progress, silent
+from pipelines.restatements import Changed
 from pipelines.speed import Commit, Speed
 from pipelines.verify import Comparison, compare
 from pipelines.views import View
@@ -39,6 +40,7 @@ class Diff:
     comparison: Comparison
     added: tuple[str, ...]
     removed: tuple[str, ...]
+    changed: Changed | None = None
 
     @property
     def equal(self) -> bool:
@@ -186,7 +188,9 @@ def consolidate(lake: Lake, number: int) -> Generation:
         )
 
 
-def _level(lake: Lake, speed: Speed, number: int, progress: Progress) -> tuple[list[Commit], Diff]:
+def _level(
+    lake: Lake, speed: Speed, number: int, progress: Progress, *, listed: bool = False
+) -> tuple[list[Commit], Diff]:
     """Bring a generation to where the live one stands, and compare the two there.
 
     A live generation that commits all the time would never be met. So for the last few events
@@ -197,19 +201,22 @@ def _level(lake: Lake, speed: Speed, number: int, progress: Progress) -> tuple[l
     with contextlib.ExitStack() as held:
         held.enter_context(lake.alone())
         done += speed.run(number, until=generations.read(lake).position)
-        diff = difference(lake, number, seen=held.close)
+        diff = difference(lake, number, seen=held.close, listed=listed)
     if diff is None:
         raise SeamError(f"generation {number} cannot be brought to where the live one stands")
     return done, diff
 
 
-def difference(lake: Lake, number: int, *, seen: Callable[[], None] = lambda: None) -> Diff | None:
+def difference(
+    lake: Lake, number: int, *, seen: Callable[[], None] = lambda: None, listed: bool = False
+) -> Diff | None:
     """Compare a generation with the live one; None if they do not stand at one position now.
 
     Args:
         lake: whose generations.
         number: the other one.
         seen: called as soon as it no longer matters what others commit.
+        listed: give the cells that differ as well, for the restatement ledger.
     """
     with lake.reading():
         live, other = generations.read(lake), generations.read(lake, number)
@@ -227,11 +234,16 @@ def difference(lake: Lake, number: int, *, seen: Callable[[], None] = lambda: No
         ]
         pairs |= {name: (other.select(name), live.select(name)) for name in comparable}
         found = compare(lake, live, pairs)
+        changed = None
+        if listed and found.wrong:
+            same = other.logic == live.logic
+            changed = restatements.between_generations(
+                lake, live, other, comparable, same_logic=same
+            )
     added = tuple(n for n in other.views if n not in comparable)
     removed = tuple(n for n in live.views if n not in comparable)
-    return Diff(
-        number, live.number, live.position, other.logic != live.logic, found, added, removed
-    )
+    logic_changed = other.logic != live.logic
+    return Diff(number, live.number, live.position, logic_changed, found, added, removed, changed)
 
 
 def promote(
@@ -276,7 +288,7 @@ def rollback(lake: Lake, *, progress: Progress = silent) -> Generation:
 def _switch(lake: Lake, number: int, reason: str, progress: Progress) -> Generation:
     """Catch up with the live generation, compare where it must be equal, and switch."""
     with Speed.open(lake, commit_events=lake.settings.replay_events) as speed:
-        _, diff = _level(lake, speed, number, progress)
+        _, diff = _level(lake, speed, number, progress, listed=True)
         if not diff.promotable:
             cell = diff.comparison.shown[0]
             raise PromotionError(
@@ -295,6 +307,8 @@ def _switch(lake: Lake, number: int, reason: str, progress: Progress) -> Generat
                     raise SeamError(f"generation {number} does not reach {live.position}")
                 generations.switch(tx, number, reason=reason)
                 here = generations.read(lake, number)
+                if diff.changed is not None:
+                    restatements.record(tx, diff.changed, generation=number, base=here.base)
         logger("replay").info(
             "switch",
             generation=number,

@@ -36,6 +36,12 @@ from pipelines.position import Position
 from pipelines.recompute import recomputed
 from pipelines.refusals import damaged_catalog, malformed
 
+RESTATEMENTS = (
+    "recorded_at", "generation", "base", "view", "key", "measure", "old", "new", "cause",
+    "events", "offsets", "from_position", "to_position", "cells",
+)  # fmt: skip
+"""Columns of `restatements`. A row is a cell that changed; `cells` counts all of its publish."""
+
 _CACHED = 256
 """Answers kept by one connection; each has at most `max_rows` rows."""
 
@@ -52,6 +58,7 @@ class Answer:
     logic: str
     generation: int
     truncated: bool = False
+    staged: bool = False
 
     def as_json(self) -> dict[str, Any]:
         """What `query --json` prints; decimals and times as strings."""
@@ -63,6 +70,7 @@ class Answer:
             "logic": self.logic,
             "generation": self.generation,
             "truncated": self.truncated,
+            **({"staged": True} if self.staged else {}),
         }
 
 
@@ -90,7 +98,7 @@ class Serving:
     def __init__(self, lake: Lake) -> None:
         self._lake = lake
         self._cache: OrderedDict[tuple[int, str, int | None], Answer] = OrderedDict()
-        guard(lake)
+        self._ready()
 
     def __enter__(self) -> Self:
         return self
@@ -119,7 +127,7 @@ class Serving:
         """
         check_select(sql)
         if self._lake.refresh():
-            guard(self._lake)
+            self._ready()
         with self._lake.reading():
             snapshot = int(self._lake.row("SELECT id FROM lake.current_snapshot()")[0])
             key = (snapshot, sql, max_rows)
@@ -137,13 +145,22 @@ class Serving:
             self._cache.popitem(last=False)
         return answer
 
+    def _ready(self) -> None:
+        """Guard the connection, and give the restatement ledger its short name."""
+        guard(self._lake)
+        columns = ", ".join(RESTATEMENTS)
+        self._lake.con.execute(
+            "CREATE OR REPLACE TEMP VIEW restatements AS "
+            f"SELECT {columns} FROM lake.sys.restatements"
+        )
+
     def _read_by(self, sql: str, line: Generation) -> set[integrity.Table]:
         """The tables that a query reads, behind the views; all that are served if in doubt."""
         everything = line.stored()
         try:
             names = self._lake.con.get_table_names(sql, qualified=True)
         except duckdb.Error as e:
-            raise _as_ours(e) from e  # it would not run either
+            raise as_ours(e) from e  # it would not run either
         parts = [name.split(" AS ")[0].replace('"', "").split(".") for name in names]
         if not all(part[1:] for part in parts):
             return everything
@@ -164,7 +181,7 @@ class Serving:
             except duckdb.Error as e:
                 if malformed(e):
                     raise damaged_catalog(self._lake.home, e) from e
-                raise _as_ours(e) from e
+                raise as_ours(e) from e
         truncated = max_rows is not None and len(rows) > max_rows
         nowhere = Position(())
         return Answer(
@@ -204,7 +221,7 @@ def query_at(lake: Lake, sql: str, at: Position) -> Answer:
             described = cursor.description or []
             rows = cursor.fetchall()
         except duckdb.Error as e:
-            raise _as_ours(e) from e
+            raise as_ours(e) from e
         finally:
             for name in made:
                 con.execute(f'DROP VIEW IF EXISTS temp."{name}"')
@@ -219,14 +236,15 @@ def query_at(lake: Lake, sql: str, at: Position) -> Answer:
     )
 
 
-def guard(lake: Lake) -> None:
+def guard(lake: Lake, *also: Path) -> None:
     """From here on, SQL on this connection can read the lake's data files and nothing else.
 
     Not even the rest of the home: its settings may hold a password.
     """
     if lake.row("SELECT current_setting('lock_configuration')")[0]:
         return  # guarded already
-    lake.con.execute(f"SET allowed_directories = [{literal(lake.home.data)}]")
+    allowed = ", ".join(literal(folder) for folder in (lake.home.data, *also))
+    lake.con.execute(f"SET allowed_directories = [{allowed}]")
     lake.con.execute("SET enable_external_access = false")
     lake.con.execute("SET lock_configuration = true")
 
@@ -240,7 +258,7 @@ def check_select(sql: str) -> None:
     try:
         statements = duckdb.extract_statements(sql)
     except duckdb.Error as e:
-        raise _as_ours(e) from e
+        raise as_ours(e) from e
     if len(statements) != 1:
         raise QueryError(f"give exactly one SELECT, not {len(statements)} statements")
     kind = statements[0].type
@@ -309,7 +327,7 @@ def parse_time(text: str) -> datetime:
     return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
 
 
-def _as_ours(e: duckdb.Error) -> Exception:
+def as_ours(e: duckdb.Error) -> Exception:
     """DuckDB's error as one of ours, its first lines kept: they name the place."""
     text = str(e)
     if "SeamError: " in text:

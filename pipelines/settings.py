@@ -37,6 +37,13 @@ def _words(value: object) -> object:
     return tuple(shlex.split(value)) if isinstance(value, str) else value
 
 
+def _web(value: object) -> object:
+    """An address that can be posted to. The message does not repeat it."""
+    if isinstance(value, str) and not value.startswith(("http://", "https://")):
+        raise ValueError("it must begin with http:// or https://")
+    return value
+
+
 Duration = Annotated[timedelta, BeforeValidator(_seconds), Field(ge=timedelta(0))]
 
 
@@ -71,6 +78,7 @@ class Settings(BaseSettings):
     )
     kafka_replication: int = Field(1, ge=1, description="copies of a topic that we make")
     kafka_min_insync: int = Field(1, ge=1, description="of them, written before we acknowledge")
+    workers: int = Field(1, ge=1, description="processes of the speed layer over a topic")
     kafka_security_protocol: str = Field(
         "PLAINTEXT", pattern="^(PLAINTEXT|SSL|SASL_PLAINTEXT|SASL_SSL)$"
     )
@@ -94,8 +102,8 @@ class Settings(BaseSettings):
     alert_command: Annotated[tuple[str, ...], BeforeValidator(_words)] | None = Field(
         None, description="gets each alert as JSON on its standard input"
     )
-    alert_webhook: SecretStr | None = Field(
-        None, pattern="^https?://", description="gets each alert as JSON by POST"
+    alert_webhook: Annotated[SecretStr, BeforeValidator(_web)] | None = Field(
+        None, description="gets each alert as JSON by POST"
     )
     lag_limit: Duration | None = Field(
         None, description="an alert when an event waits longer for the views"
@@ -170,3 +178,17 @@ def _read(file: Path) -> dict[str, Any]:
         return tomllib.loads(file.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
         raise UsageError(f"{file} is not TOML: {e}; correct it or move it away") from e
+
+
+def as_environment(settings: Settings) -> dict[str, str]:
+    """Settings as an environment, so that a process has those of the command line. No secrets."""
+    found = {}
+    for name in type(settings).model_fields:
+        value = getattr(settings, name)
+        if isinstance(value, timedelta):
+            value = value.total_seconds()
+        elif isinstance(value, tuple):
+            value = shlex.join(value)
+        if value is not None and not isinstance(value, SecretStr):
+            found[f"HEADRACE_{name.upper()}"] = str(value)
+    return found

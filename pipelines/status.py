@@ -42,6 +42,7 @@ def status(lake: Lake) -> dict[str, Any]:
         certificate = _certificate(lake)
         ahead = _ahead(log)
         partitions = _partitions(lake, log, line, end)
+        checks = _checks(lake)
     waiting = 0 if topic is None else _add_topic(topic, partitions, end)
     return {
         "home": str(lake.home.path),
@@ -63,6 +64,9 @@ def status(lake: Lake) -> dict[str, Any]:
         "ahead": ahead,
         "speed": _speed_state(lake),
         "certificate": certificate,
+        "checks": checks,
+        "refused": _refused(lake),
+        "reports": _reports(lake),
     }
 
 
@@ -148,6 +152,40 @@ def _certificate(lake: Lake) -> dict[str, Any] | None:
         "equal": wrong == 0,
         "generation": generation,
     }
+
+
+def _checks(lake: Lake) -> list[dict[str, Any]]:
+    """The last result of each suite."""
+    found = lake.rows("""
+        SELECT suite, recorded_at, passed, forced_reason, json_array_length(findings), cut
+        FROM sys.audits QUALIFY row_number() OVER (PARTITION BY suite ORDER BY audit_no DESC) = 1
+        ORDER BY suite""")
+    return [
+        {
+            "suite": suite,
+            "recorded_at": f"{at.isoformat(timespec='seconds')}Z",
+            "passed": passed,
+            "forced_reason": forced,
+            "findings": int(findings),
+            "position": json.loads(cut),
+        }
+        for suite, at, passed, forced, findings, cut in found
+    ]
+
+
+def _refused(lake: Lake) -> dict[str, Any] | None:
+    """The base that was refused last, if it still waits."""
+    try:
+        told = json.loads((lake.home.path / "refused" / "stage.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return {"cut": told["cut"], "generation": told["generation"]}
+
+
+def _reports(lake: Lake) -> str | None:
+    """Where the Data Docs begin, if there are any."""
+    page = lake.home.path / "docs" / "index.html"
+    return str(page) if page.is_file() else None
 
 
 def _ahead(log: Log) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from pipelines import generations, integrity
+from pipelines import alerts, generations, integrity
 from pipelines.generations import Generation
 from pipelines.lake import Lake
 from pipelines.log import Log
@@ -96,6 +96,14 @@ def verify(lake: Lake, number: int | None = None, *, progress: Progress = silent
         fingerprint,
     )
     _store(lake, certificate)
+    if not certificate.equal:
+        first = found.shown[0]
+        alerts.send(
+            lake.settings,
+            "verify",
+            f"generation {line.number} differs from a recompute in {found.wrong:,} cells",
+            {"position": line.position.as_dict(), "cells": found.wrong, "first": vars(first)},
+        )
     return certificate
 
 

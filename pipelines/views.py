@@ -84,7 +84,7 @@ def _view_name(path: Path) -> str:
             f"{path}: {name!r} cannot be the name of a view; rename the file to lower-case "
             "letters, digits and _, at most 63, a letter first"
         )
-    if name in TABLES or reserved_word(name):
+    if name in TABLES or name == "restatements" or reserved_word(name):
         raise ViewError(f"{path}: {name} has a meaning of its own in queries; rename the file")
     return name
 

@@ -158,6 +158,7 @@ def _one_of(table: str, column: str, values: tuple[str, ...], about: str) -> Exp
 
 
 def _unique(table: str, columns: tuple[str, ...], about: str) -> Expectation:
+    kwargs: dict[str, Any]
     if len(columns) == 1:
         kind, kwargs = "expect_column_values_to_be_unique", {"column": columns[0]}
     else:

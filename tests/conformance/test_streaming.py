@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -162,7 +163,7 @@ def test_each_layer_goes_on_where_the_other_stopped(
 ) -> None:
     url, lines = fresh_topic(kafka), combined(32, shops=2)
     home = make_home(tmp_path / "home", url)
-    size = -(-len(lines) // 5)
+    size = -(-len(lines) // 4)
     parts = [lines[i : i + size] for i in range(0, len(lines), size)]
     for part, on_spark in zip(parts, cycle((True, False)), strict=False):
         produce(url, messy(part))
@@ -226,6 +227,31 @@ def test_a_local_commit_that_spark_overtook_does_not_land(
     home.check()
 
 
+def test_a_broker_that_goes_away_is_waited_for_and_a_stop_is_heard(
+    kafka: Cluster, spark: SparkSession, tmp_path: Path
+) -> None:
+    url, lines = fresh_topic(kafka), combined(37)
+    home = make_home(tmp_path / "home", url)
+    produce(url, good(lines))
+    (broker,) = kafka.brokers
+    stop, back = threading.Event(), threading.Timer(2, broker.start)
+    commits: list[Commit] = []
+
+    def told(commit: Commit) -> None:
+        commits.append(commit)
+        if len(commits) == 2:
+            broker.kill()
+            back.start()
+        if sum(c.events for c in commits) == len(lines):
+            stop.set()
+
+    with writable(home, commit_events=len(lines) // 4, kafka_timeout=5) as lake:
+        streaming.follow(lake, spark, told, stop)
+    back.join()
+    assert len(commits) > 3
+    home.check()
+
+
 def test_records_that_expired_before_spark_read_them_are_missed_loudly(
     kafka: Cluster, spark: SparkSession, tmp_path: Path
 ) -> None:
@@ -274,14 +300,14 @@ def test_a_cluster_of_two_workers_streams_survives_a_kill_and_makes_a_batch(
             monkeypatch.setenv(name, value)
         on = Clustered(here, spark, jars)
         with on.stream("--once", commit_events=60, crash_at="commit.committed:2") as killed:
-            _, told = killed.communicate(timeout=200)
+            _, told = killed.communicate(timeout=250)
             assert killed.returncode == -9, told
         wait_until(lambda: spark.status()["activeapps"] == [], "the driver's Java is gone")
         with here.lake() as lake:
             assert lake.rows("SELECT count(*) FROM sys.commits") == [(2,)]
         here.check()
         with on.stream("--once") as again:
-            _, told = again.communicate(timeout=200)
+            _, told = again.communicate(timeout=250)
             assert again.returncode == 0, told
         there.once()
         assert_alike(here, there)

@@ -115,9 +115,10 @@ def environment(settings: Mapping[str, object]) -> dict[str, str]:
     """This process's environment with other settings than its own.
 
     One thread is the default: on data as small as a test's, more of them cost half as much again.
+    So is the short audit: to load Great Expectations takes seconds. Its own tests ask for it.
     """
     kept = {k: v for k, v in os.environ.items() if not k.startswith("HEADRACE_")}
-    chosen = {"threads": 1, **settings}
+    chosen = {"threads": 1, "audit": "core", **settings}
     return {**kept, **{f"HEADRACE_{k.upper()}": str(v) for k, v in chosen.items()}}
 
 

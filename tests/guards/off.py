@@ -105,18 +105,16 @@ def _length() -> None:
 
 
 def _audit() -> None:
-    from pipelines import batch
+    from pipelines import audit
 
-    real = batch.audit
+    real = audit.structural
+    _set(audit, "structural", lambda lake, staged: (real(lake, staged)[0], ()))
 
-    def content(*arguments: Any, **named: Any) -> Any:
-        from pipelines.errors import JobError
 
-        with contextlib.suppress(JobError):
-            return real(*arguments, **named)
-        return {}
+def _restated() -> None:
+    from pipelines import publishing
 
-    _set(batch, "audit", content)
+    _set(publishing, "_with_restated", lambda audited, _: audited)
 
 
 def _digests() -> None:
@@ -178,6 +176,7 @@ GUARDS: dict[str, Callable[[], None]] = {
     "log identity": _identity,
     "log length": _length,
     "audit": _audit,
+    "restatement": _restated,
     "digests": _digests,
     "quarantine": _quarantine,
     "upcasting": _upcast,

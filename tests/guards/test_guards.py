@@ -31,6 +31,8 @@ WATCHED_BY = {
     "log length": "integration/test_seam_log.py::test_a_truncated_log_is_refused",
     "audit": "integration/test_audit.py"
     "::test_a_damaged_base_is_not_published_and_the_old_one_serves_on",
+    "restatement": "integration/test_restatements.py"
+    "::test_on_unchanged_logic_a_base_that_restates_a_cell_is_refused_and_named",
     "digests": "faults/test_damage.py",
     "quarantine": "conformance/test_log.py"
     "::test_bad_lines_go_to_quarantine_and_good_ones_around_them_in",

@@ -19,7 +19,7 @@ from jobs.kafka_source import connector, source_options
 from jobs.stream import joined
 from jobs.stream_session import pack
 from jobs.stream_task import Part, Record, Work
-from pipelines import change, engines, generations, oracle, settings
+from pipelines import change, generations, oracle, settings
 from pipelines.errors import JobError, UsageError
 from pipelines.event_log import Fetched
 from pipelines.kafka_client import Address
@@ -222,7 +222,7 @@ def test_a_job_gets_the_settings_of_the_command_line_and_no_secret() -> None:
         spark_jars=Path("/jars"), alert_command="tell 'all of us'",
         **dict.fromkeys(SECRETS, "hush"),
     )  # fmt: skip
-    said = engines._said(given)
+    said = settings.as_environment(given)
     assert "hush" not in "".join([*said, *said.values()])
     again = settings.load(Path("nowhere"), environ=said)
     hidden = dict.fromkeys(SECRETS)
