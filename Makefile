@@ -50,6 +50,7 @@ check: $(READY) ## lint, types, layers
 
 bench: $(READY) ## figures, as ratios inside one run
 	$(BIN)/python -m bench
+	$(BIN)/python -m bench.kafka --spark
 
 format: $(READY) ## format the code
 	$(BIN)/ruff format .

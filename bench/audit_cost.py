@@ -40,7 +40,10 @@ def main() -> None:
         with open_lake(settings.load(folder / "home")) as lake:
             for cost in measure(lake, options.orders):
                 each = cost.seconds / cost.events * 1e6
-                print(f"{cost.name:<44} {cost.seconds:8.2f} s  {each:8.2f} s a million events")
+                print(
+                    f"{cost.name:<40} {cost.events:>10,} events {cost.seconds:8.2f} s "
+                    f"{each:8.2f} s a million events"
+                )
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -1,6 +1,6 @@
 """Flow `batch`: recompute and publish a base, then prove what is served.
 
-    python -m flows.batch HOME [--engine duckdb] [--incremental]
+    python -m flows run batch [engine=duckdb] [incremental=true]
 
 It fails if the audit refuses the base (then the old one serves on), or if a served cell differs
 from a recompute.
@@ -9,27 +9,37 @@ from a recompute.
 # mypy: disallow-untyped-decorators=false
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import Any
 
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
-from flows.steps import opened, prove, waits_for_its_turn
+from flows import pages
+from flows.steps import again, one_at_a_time, opened, prove
 from pipelines import batch as batches
-from pipelines.engines import ENGINES
+from pipelines.audit import chosen
 
 
-@task(name="publish", cache_policy=NO_CACHE, retries=3, retry_delay_seconds=30,
-      retry_condition_fn=waits_for_its_turn)  # fmt: skip
-def publish(home: Path, *, engine: str, incremental: bool) -> dict[str, Any] | None:
-    """Make a base at the log's end and publish it; None if there was nothing new."""
+@task(name="publish", cache_policy=NO_CACHE, **again)
+def publish(home: Path, *, engine: str | None, incremental: bool) -> dict[str, Any] | None:
+    """Cut at the log's end, make a base, audit and publish it; None if there was nothing new."""
     log = get_run_logger()
     with opened(home) as lake:
-        done = batches.run(lake, engine=engine, incremental=incremental, report=log.info)
-    if done is None:
-        return None
+        try:
+            done = batches.run(
+                lake,
+                engine=engine or lake.settings.flow_engine,
+                incremental=incremental,
+                auditor=chosen(lake.settings),
+                report=log.info,
+            )
+        finally:
+            pages.checked(lake)  # also of a base that was refused
+        if done is None:
+            return None
+        pages.published(done)
+        pages.restated(lake, done)
     return {
         "generation": done.generation,
         "base": done.base,
@@ -40,26 +50,17 @@ def publish(home: Path, *, engine: str, incremental: bool) -> dict[str, Any] | N
 
 
 @flow(name="batch")
-def batch(home: Path, *, engine: str = "spark", incremental: bool = False) -> dict[str, Any]:
+@one_at_a_time(needs_batch=True)
+def batch(home: Path, *, engine: str | None = None, incremental: bool = False) -> dict[str, Any]:
     """Batch, then verify. Gives what was published and the certificate.
+
+    Args:
+        home: the home directory.
+        engine: `spark` or `duckdb`; by default that of the settings (`flow_engine`).
+        incremental: start from the live base and read only what is new.
 
     Raises:
         JobError: the job failed, its base did not pass the audit, or a served cell is wrong.
-        LockError: another batch ran all the time.
     """
     published = publish(home, engine=engine, incremental=incremental)
     return {"published": published, "certificate": prove(home)}
-
-
-def main() -> None:
-    """Run the flow once."""
-    parser = argparse.ArgumentParser(description="Run the batch flow once.")
-    parser.add_argument("home", type=Path)
-    parser.add_argument("--engine", choices=ENGINES, default="spark")
-    parser.add_argument("--incremental", action="store_true")
-    options = parser.parse_args()
-    batch(options.home, engine=options.engine, incremental=options.incremental)
-
-
-if __name__ == "__main__":
-    main()

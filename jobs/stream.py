@@ -11,23 +11,22 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pyarrow as pa
-
 from jobs import stream_task
 from jobs.kafka_source import source_options
-from jobs.stream_task import ANSWER, Part, Work
+from jobs.stream_task import ANSWER, Work
 from pipelines import change as changes
+from pipelines import parts
 from pipelines.change import Change
 from pipelines.duck import engine
 from pipelines.errors import HeadraceError, JobError
 from pipelines.event_log import Fetched
 from pipelines.generations import Generation
 from pipelines.log import Log
+from pipelines.parts import Part
 from pipelines.position import Position
 from pipelines.speed import Commit, Speed
 
@@ -176,10 +175,11 @@ class Stream:
             chosen.memory_limit,
         )
         answers = frame.mapInArrow(partial(stream_task.run, work), ANSWER).collect()
-        parts = [stream_task.read(work, answer.done, line.views) for answer in answers]
-        fetched = joined(work, parts)
+        staged = [json.loads(answer.done) for answer in answers]
+        found = [parts.read(folder, told, line.views) for told in staged]
+        fetched = joined(work, found)
         with contextlib.closing(engine(self._lake.home, chosen)) as con:
-            return fetched, changes.added_up(con, line.views, [part.change for part in parts])
+            return fetched, changes.added_up(con, line.views, [part.change for part in found])
 
     def _failure(self, error: Exception) -> HeadraceError:
         """What to tell of a query that failed: our own error, the topic's, or else Spark's."""
@@ -197,30 +197,21 @@ class Stream:
         )
 
 
-def joined(work: Work, parts: Sequence[Part]) -> Fetched:
+def joined(work: Work, found: Sequence[Part]) -> Fetched:
     """What all tasks read, as one; offsets of partitions without records are holes.
 
     Raises:
         JobError: two tasks had the same partition, so an order may have been folded in halves.
     """
-    places = [p for part in parts for p in part.partitions]
+    places = [p for part in found for p in part.partitions]
     if len(set(places)) != len(places):
         raise JobError(
             f"Spark split a partition of {work.address} between tasks ({sorted(places)}); nothing "
             "of it was committed. Set neither minPartitions nor maxRecordsPerPartition"
         )
     silent = [p for p in range(len(work.start.offsets)) if p not in places]
-    found = [part.fetched for part in sorted(parts, key=lambda part: part.partitions)]
-    found.append(work.of(silent, {}))
-    rejected = [r for each in found for r in each.rejected]
-    return Fetched(
-        work.start,
-        work.end,
-        pa.concat_tables([each.events for each in found]),
-        [replace(r, index=i) for i, r in enumerate(rejected)],
-        [origin for each in found for origin in each.origins],
-        [hole for each in found for hole in each.holes],
-    )
+    ordered = [part.fetched for part in sorted(found, key=lambda part: part.partitions)]
+    return parts.side_by_side(work.start, [*ordered, work.of(silent, {})])
 
 
 class _OvertakenError(Exception):

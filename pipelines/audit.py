@@ -1,6 +1,6 @@
 """The audit of a staged base, before anybody reads it.
 
-Two ways: `core` is SQL of milliseconds (complete, unique, in itself consistent); `full` adds what
+Two ways: `core` is a little SQL (complete, unique, in itself consistent); `full` adds what
 is expected of a base, judged by Great Expectations, with Data Docs and the rows that are wrong.
 """
 

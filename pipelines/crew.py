@@ -58,7 +58,7 @@ def commits(lake: Lake, speed: Speed, log: KafkaLog, goal: Position | None) -> I
             if not found:
                 continue
             log.confirm()
-            fetched = parts.side_by_side(here, found)
+            fetched = parts.side_by_side(here, [part.fetched for part in found])
             change = changes.added_up(con, line.views, [part.change for part in found])
             commit = speed.land(line, fetched, change)
             if commit is None:

@@ -18,6 +18,8 @@ from schemas.expectations import DEFINITIONS, KINDS, SUITES, Definition, Expecta
 
 _FIELDS = frozenset({"name", "table", "type", "severity", "description"})
 _SEVERITIES = ("blocking", "warning")
+_LARGEST = 1 << 53
+"""Great Expectations makes a float of a bound. Up to here, in 1/10,000, that is the same number."""
 
 
 def definition(suite: str, own: Path) -> Definition:
@@ -214,6 +216,8 @@ def _check_value(where: str, key: str, value: object) -> None:
             exact = value.is_finite() and value == round(value, 4)
         if not exact:
             raise UsageError(f"{where} is {value!s}; write a number of at most 4 decimals")
+        if isinstance(value, int | Decimal) and abs(Decimal(value)) * 10_000 > _LARGEST:
+            raise UsageError(f"{where} is {value!s}; write a bound of less than 900 billion")
     if key in {"strict_min", "strict_max", "or_equal"} and not isinstance(value, bool):
         raise UsageError(f"{where} is {value!r}; write true or false")
 

@@ -54,6 +54,8 @@ _SYSTEM_TABLES = {
     "holes": '"partition" INTEGER, first_offset BIGINT, next_offset BIGINT, reason VARCHAR',
     "appends": "append_no BIGINT, recorded_at TIMESTAMP, origin VARCHAR, position VARCHAR, "
     "accepted BIGINT, quarantined BIGINT, ahead VARCHAR",
+    "landed": "recorded_at TIMESTAMP, path VARCHAR, format VARCHAR, bytes BIGINT, "
+    "modified BIGINT, sha256 VARCHAR, done BIGINT, finished BOOLEAN",
     "quarantine": "id VARCHAR, recorded_at TIMESTAMP, origin VARCHAR, reason VARCHAR, raw BLOB",
     "quarantine_outcomes": "id VARCHAR, recorded_at TIMESTAMP, outcome VARCHAR",
     "generations": "generation INTEGER, recorded_at TIMESTAMP, logic VARCHAR, views VARCHAR, "

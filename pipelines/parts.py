@@ -135,9 +135,8 @@ def read(folder: Path, told: Mapping[str, Any], views: Mapping[str, View]) -> Pa
     return Part(tuple(told["partitions"]), fetched, change)
 
 
-def side_by_side(start: Position, parts: Sequence[Part]) -> Fetched:
-    """What parts of different partitions hold, as one. All of them begin at `start`."""
-    found = [part.fetched for part in sorted(parts, key=lambda part: part.partitions)]
+def side_by_side(start: Position, found: Sequence[Fetched]) -> Fetched:
+    """What was read of different partitions, as one. All of it begins at `start`."""
     end = start
     for each in found:
         end = end.highest(each.end)

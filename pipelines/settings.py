@@ -111,6 +111,24 @@ class Settings(BaseSettings):
     quarantine_limit: int | None = Field(
         None, ge=0, description="an alert when more are quarantined within an hour"
     )
+    schedule_batch: str = Field("0 * * * *", description="of the flow `batch`: cron, or seconds")
+    schedule_quality: str = Field("20 * * * *", description="of the flow `quality`")
+    schedule_maintenance: str = Field("40 * * * *", description="of the flow `maintenance`")
+    schedule_ingest: str = Field("300", description="of the flow `ingest`")
+    flow_engine: str = Field(
+        "spark", pattern="^(spark|duckdb)$", description="that makes the base in the flow `batch`"
+    )
+    flow_wait: Duration = Field(
+        timedelta(minutes=1), description="a flow's wait for another one on the same lake"
+    )
+    ingest_folder: Path | None = Field(None, description="where the flow `ingest` looks for files")
+    ingest_format: str = Field(
+        "cloudevents", pattern="^(cloudevents|uci-online-retail|csv)$", description="of its files"
+    )
+    ingest_mapping: Path | None = Field(None, description="of the columns, for `csv`")
+    ingest_settle: Duration = Field(
+        timedelta(seconds=1), description="a file that changed more recently is looked at twice"
+    )
     log_level: str = Field("warning", pattern="^(debug|info|warning|error)$")
     log_format: str = Field("console", pattern="^(console|json)$")
 

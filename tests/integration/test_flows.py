@@ -1,4 +1,4 @@
-"""The flows against a real, temporary Prefect server."""
+"""The flows against a real Prefect server, as calls and as deployments with schedules."""
 
 from __future__ import annotations
 
@@ -13,27 +13,40 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pipelines import generations, settings
-from pipelines.errors import LockError
+from pipelines.errors import JobError, UsageError
 from pipelines.generate import generate
 from pipelines.ingest import append_lines
 from pipelines.lake import Lake, open_lake
 from pipelines.log import Line
+from pipelines.schedules import FLOWS, schedule
 from pipelines.speed import Speed
+from tests.e2e.command import Headrace
+from tests.flows.server import Server, prefect_server, serving, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[2]
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("prefect")]
+NOTHING = {f"schedule_{name}": "" for name in FLOWS if name != "replay"}
 
 
 @pytest.fixture(scope="module")
-def prefect_server() -> Iterator[None]:
-    importlib.import_module("flows")  # first: it turns usage data off before Prefect is imported
-    from prefect.testing.utilities import prefect_test_harness
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with prefect_server(tmp_path_factory.mktemp("prefect")) as running:
+        yield running
 
-    with prefect_test_harness(server_startup_timeout=120):
-        yield
+
+@pytest.fixture
+def prefect(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """Flows that this process calls are known to the server."""
+    importlib.import_module("flows")  # first: it turns usage data off before Prefect is imported
+    from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
+
+    monkeypatch.setenv("HEADRACE_AUDIT", "core")  # Great Expectations takes seconds to load
+    monkeypatch.setenv("HEADRACE_FLOW_WAIT", "0")
+    with temporary_settings({PREFECT_API_URL: server.url, PREFECT_HOME: server.home}):
+        yield server
 
 
 @pytest.fixture
@@ -48,21 +61,26 @@ def certificates(lake: Lake) -> list[tuple[int, int]]:
     return [(g, w) for g, w in lake.rows("SELECT generation, wrong FROM sys.certificates")]
 
 
-def test_the_batch_flow_publishes_a_base_at_the_logs_end_and_proves_it(
-    prefect_server: None, lake: Lake
+def test_the_batch_flow_publishes_a_base_at_the_logs_end_proves_it_and_shows_it(
+    prefect: Server, lake: Lake
 ) -> None:
     from flows.batch import batch
 
-    done = batch(lake.home.path, engine="duckdb")
+    state = batch(lake.home.path, engine="duckdb", return_state=True)
+    done = state.result()
 
     line = generations.read(lake)
     assert (line.base, line.cut.as_dict()) == (2, done["published"]["cut"])
     assert line.cut == line.position
     assert certificates(lake) == [(1, 0)]
     assert done["certificate"]["position"] == line.position.as_dict()
+    shown = prefect.artifacts(run=str(state.state_details.flow_run_id))
+    assert set(shown) == {"published", "audit", "restatements", "certificate"}
+    assert f"| cut | {line.cut} |" in shown["published"]["data"]
+    assert "EQUAL" in shown["certificate"]["data"]
 
 
-def test_the_replay_flow_goes_live_only_when_asked(prefect_server: None, lake: Lake) -> None:
+def test_the_replay_flow_goes_live_only_when_asked(prefect: Server, lake: Lake) -> None:
     from flows.replay import replay
 
     with Speed.open(lake) as speed:
@@ -76,21 +94,110 @@ def test_the_replay_flow_goes_live_only_when_asked(prefect_server: None, lake: L
     assert certificates(lake) == [(2, 0), (3, 0)]
 
 
-def test_a_batch_flow_beside_another_batch_waits_its_turn_and_then_says_who_runs(
-    prefect_server: None, lake: Lake, monkeypatch: pytest.MonkeyPatch
+def test_a_flow_beside_a_batch_started_by_hand_says_who_runs_and_ends_cleanly(
+    prefect: Server, lake: Lake
 ) -> None:
-    from flows import batch
+    from flows.batch import batch
+    from flows.maintenance import maintenance
 
-    patient = batch.publish.with_options(retries=1, retry_delay_seconds=0)
-    monkeypatch.setattr(batch, "publish", patient)
-    with lake.home.lock("batch", wait=0), pytest.raises(LockError, match=str(os.getpid())):
-        batch.batch(lake.home.path, engine="duckdb")
+    for flow, lock in ((batch, "batch"), (maintenance, "batch"), (batch, "flow")):
+        with lake.home.lock(lock, wait=0):
+            state = flow(lake.home.path, return_state=True)
+        assert (state.name, state.type.value) == ("Skipped", "COMPLETED")
+        assert f"{lock} lock" in state.message
+        assert str(os.getpid()) in state.message
     assert certificates(lake) == []
+    assert maintenance(lake.home.path)["generations_dropped"] == ()
+
+
+def test_the_ingest_flow_lands_a_folder_once_and_fails_for_a_file_that_changed(
+    prefect: Server, lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from flows.ingest import ingest
+
+    monkeypatch.setenv("HEADRACE_INGEST_SETTLE", "0")
+    inbox = tmp_path / "inbox"
+    inbox.mkdir()
+    file = inbox / "a.ndjson"
+    file.write_bytes(b"\n".join(generate(5, 77)))
+    before = lake.row("SELECT count(*) FROM sys.events")[0]
+    first = ingest(lake.home.path, folder=inbox)
+    assert (first["files"], ingest(lake.home.path, folder=inbox)["files"]) == (1, 0)
+    file.write_bytes(file.read_bytes() + b"\n")
+    with pytest.raises(JobError, match=r"a\.ndjson"):
+        ingest(lake.home.path, folder=inbox)
+    assert lake.row("SELECT count(*) FROM sys.events")[0] == before + first["accepted"]
+
+
+def test_deployments_run_by_schedule_without_a_pile_up_and_go_on_after_a_restart(
+    server: Server, lake: Lake, tmp_path: Path
+) -> None:
+    log = tmp_path / "serve.log"
+    chosen = {**NOTHING, "schedule_batch": "5", "flow_engine": "duckdb", "audit": "core"}
+
+    def completed() -> list[str]:
+        return [
+            run["id"]
+            for run in server.runs("batch")
+            if run["deployment_id"] and run["state_name"] == "Completed"
+        ]
+
+    def told() -> str:
+        return log.read_text()[-3000:]
+
+    for round_ in (1, 2):
+        before = len(completed())
+        with serving(lake.home.path, server, log, chosen) as running:
+            wait_for(lambda n=before: len(completed()) >= n + 3 - round_, 240, told)
+        assert running.returncode in {0, -15}, told()
+        found = [d for d in server.ask("deployments") if d["name"] == "headrace-home"]
+        flows = {flow["id"]: flow["name"] for flow in server.ask("flows")}
+        assert {flows[d["flow_id"]] for d in found} == set(FLOWS)
+        assert not any(d["paused"] for d in found)
+        (batch,) = [d for d in found if flows[d["flow_id"]] == "batch"]
+        assert [s["active"] for s in batch["schedules"]] == [True]
+    overlapping = [
+        run for run in server.runs("batch") if run["state_type"] in {"RUNNING", "PENDING"}
+    ]
+    assert len(overlapping) <= 1, overlapping
+    assert "published" in server.artifacts(run=completed()[0])
+    assert {wrong for _, wrong in certificates(lake)} == {0}
+    assert len(certificates(lake)) >= 3
+
+
+def test_a_flow_runs_once_by_the_command_and_a_wrong_call_is_refused_in_one_line(
+    server: Server, lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in server.environment.items():
+        monkeypatch.setenv(name, value)
+    command = Headrace(lake.home.path)
+    done = command.process("flows", "run", "batch", "--param", "engine=duckdb")
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["published"]["live"] is True
+    assert certificates(lake) == [(1, 0)]
+    command.process("flows", "run", "batch", "--param", "x=1").refused(2, "'x'", "engine")
+    command.run("flows", "run", "nothing").refused(2, "nothing", "batch")
+    command.run("flows", "serve", schedule_batch="soon").refused(2, "schedule_batch", "'soon'")
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
+    command.process("flows", "serve").refused(2, "prefect server start", "flows run NAME")
+
+
+def test_schedules_are_cron_or_seconds_or_none() -> None:
+    def of(name: str, **given: object) -> str:
+        return str(schedule(settings.load(Path("x"), environ={}, **given), name))
+
+    assert of("batch") == "cron 0 * * * *"
+    assert of("batch", schedule_batch="90") == "every 0:01:30"
+    assert of("batch", schedule_batch="") == of("replay") == of("ingest") == "on request"
+    assert of("ingest", ingest_folder="inbox") == "every 0:05:00"
+    with pytest.raises(UsageError, match="schedule_quality"):
+        of("quality", schedule_quality="0")
 
 
 def test_importing_the_flows_starts_nothing_and_turns_usage_data_off() -> None:
+    listed = ", ".join(f"flows.{name}" for name in FLOWS)
     code = (
-        "import json, os, threading, flows.batch, flows.replay; "
+        f"import json, os, threading, {listed}; "
         "print(json.dumps([os.environ['DO_NOT_TRACK'], "
         "os.environ['PREFECT_SERVER_ANALYTICS_ENABLED'], threading.active_count()]))"
     )
@@ -104,3 +211,11 @@ def test_importing_the_flows_starts_nothing_and_turns_usage_data_off() -> None:
         env=clean,
     )
     assert json.loads(found.stdout) == ["1", "false", 1]
+
+
+def test_the_command_imports_nothing_of_prefect() -> None:
+    code = (
+        "import sys; from pipelines import cli; cli.run(['flows', 'ls']); "
+        "sys.exit(any(name.split('.')[0] in {'prefect', 'flows'} for name in sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

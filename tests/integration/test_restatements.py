@@ -50,7 +50,13 @@ def cancelled(order: str, time: datetime) -> bytes:
 
 
 def adjusted(order: str, time: datetime) -> bytes:
-    return event(order, 4, "AdjustmentBooked", time, {"currency": "EUR", "amount": "-1.5000", "reason": "goodwill"})
+    return event(
+        order,
+        4,
+        "AdjustmentBooked",
+        time,
+        {"currency": "EUR", "amount": "-1.5000", "reason": "goodwill"},
+    )
 
 
 def ledger(lake: Lake, where: str = "true") -> list[tuple[Any, ...]]:

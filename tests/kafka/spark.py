@@ -52,6 +52,12 @@ class Standalone:
             told: dict[str, object] = json.loads(connection.getresponse().read())
         return told
 
+    def apps(self) -> list[str]:
+        """What ran on it and has ended: the last part of each name."""
+        ended = self.status()["completedapps"]
+        assert isinstance(ended, list)
+        return sorted(app["name"].rpartition("-")[2] for app in ended)
+
 
 @contextlib.contextmanager
 def standalone(workers: int = 2) -> Iterator[Standalone]:

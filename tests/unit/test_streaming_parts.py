@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections import Counter
@@ -18,14 +19,15 @@ from jobs import stream_task
 from jobs.kafka_source import connector, source_options
 from jobs.stream import joined
 from jobs.stream_session import pack
-from jobs.stream_task import Part, Record, Work
-from pipelines import change, generations, oracle, settings
+from jobs.stream_task import Record, Work
+from pipelines import change, generations, oracle, parts, settings
 from pipelines.errors import JobError, UsageError
 from pipelines.event_log import Fetched
 from pipelines.kafka_client import Address
 from pipelines.kafka_records import Records, typed
 from pipelines.log import TYPED_COLUMNS
 from pipelines.partitioning import order_hashes
+from pipelines.parts import Part
 from pipelines.position import Position
 from pipelines.settings import Settings
 from pipelines.views import load_views, parse_view
@@ -97,7 +99,7 @@ def parts_of(work: Work, read: Records) -> list[Part]:
         for batch in stream_task.run(work, iter(batches({p: list(found)})))
         for row in batch.column("done").to_pylist()
     ]
-    return [stream_task.read(work, answer, VIEWS) for answer in answers]
+    return [parts.read(work.folder, json.loads(answer), VIEWS) for answer in answers]
 
 
 def counted(table: pa.Table) -> Counter[tuple[Any, ...]]:
@@ -119,9 +121,9 @@ def test_tasks_of_single_partitions_add_up_to_what_one_process_makes(
         old = before.events.select(TYPED_COLUMNS)
         expected = change.compute(con, later.start, VIEWS, old, new)
         work = work_of(later, index_file(tmp_path / "run.arrow", before), tmp_path)
-        parts = parts_of(work, later)
-        assert len(parts) == PARTITIONS
-        found = change.added_up(con, VIEWS, [part.change for part in parts])
+        made = parts_of(work, later)
+        assert len(made) == PARTITIONS
+        found = change.added_up(con, VIEWS, [part.change for part in made])
     assert (found.events, found.repeats) == (expected.events, expected.repeats)
     assert expected.repeats > 0
     assert list(found.suspects) == sorted(expected.suspects)
@@ -129,7 +131,7 @@ def test_tasks_of_single_partitions_add_up_to_what_one_process_makes(
     for name, rows in expected.rows.items():
         assert rows.num_rows, name
         assert counted(found.rows[name]) == counted(rows), name
-    fetched = joined(work, parts)
+    fetched = joined(work, made)
     assert (fetched.start, fetched.end) == (whole.start, whole.end)
     assert fetched.events.equals(whole.events.cast(fetched.events.schema))
     assert sorted(fetched.holes, key=repr) == sorted(whole.holes, key=repr)
@@ -159,9 +161,9 @@ def test_a_partition_without_records_is_a_hole_and_no_events(tmp_path: Path) -> 
 def test_a_partition_that_spark_split_between_tasks_is_refused(tmp_path: Path) -> None:
     read = records(combined(4)[:30], Position.zero(PARTITIONS))
     work = work_of(read, [], tmp_path)
-    parts = parts_of(work, read)
+    found = parts_of(work, read)
     with pytest.raises(JobError, match="split a partition"):
-        joined(work, [*parts, parts[0]])
+        joined(work, [*found, found[0]])
 
 
 def test_a_stream_begins_at_our_position_and_reads_what_is_committed_only() -> None:
