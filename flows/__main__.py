@@ -6,6 +6,8 @@ Which home, and when, is in the settings. `headrace flows` becomes this process.
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sys
 import urllib.request
 from importlib import import_module
@@ -13,11 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines import settings
 from pipelines.errors import HeadraceError, UsageError
+from pipelines.lake import open_lake
 from pipelines.logs import configure
 from pipelines.schedules import FLOWS, schedule
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from prefect import Flow
+    from prefect.runner import Runner
 
 _PATIENCE = 10.0
 _HOW = (
@@ -55,8 +61,17 @@ def run(name: str, given: list[str]) -> None:
                 if known
                 else f"the flow {name} takes no parameters"
             )
-    result = flow(chosen.home.absolute(), **parameters)
+    from prefect.exceptions import ParameterTypeError
+
+    try:
+        result = flow(chosen.home.absolute(), **parameters)
+    except ParameterTypeError as e:
+        raise UsageError(f"a parameter of the flow {name} is wrong: {_shortly(e)}") from e
     sys.stdout.write(json.dumps(result, default=str) + "\n")
+
+
+def _shortly(error: Exception) -> str:
+    return " ".join(line.strip() for line in str(error).splitlines()[:3])
 
 
 def serve() -> None:
@@ -64,32 +79,81 @@ def serve() -> None:
 
     Raises:
         UsageError: no server can be reached, or a schedule is wrong.
+        HomeError: the home cannot be used.
     """
     chosen = settings.load()
     _check_server()
-    from prefect import serve as serve_all
+    import asyncio
+
+    asyncio.run(_serve(chosen))
+
+
+async def _serve(chosen: settings.Settings) -> None:
+    from prefect.runner import Runner
+
+    # Paused at the end, schedules would stay so until somebody noticed.
+    runner = Runner(
+        "headrace", pause_on_shutdown=False, limit=len(FLOWS), query_seconds=5, prefetch_seconds=5
+    )
+    # SIGTERM is the same as ctrl-C: what runs is stopped, and can be at any moment.
+    runner.handle_sigterm = lambda *_: os.kill(os.getpid(), signal.SIGINT)
+    names = [await _deploy(runner, chosen, name) for name in FLOWS]
+    await _drop_late_runs(names)
+    sys.stderr.write(f"headrace: {len(names)} flows are served; ctrl-C ends it\n")
+    await runner.start()
+
+
+async def _deploy(runner: Runner, chosen: settings.Settings, name: str) -> UUID:
+    """Make or renew the deployment of a flow for this home."""
     from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
     from prefect.deployments.runner import EntrypointType
 
-    # A run that comes while the one before it still goes on is dropped, not kept for later.
-    alone = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW)
-    deployments = []
-    for name, what in FLOWS.items():
-        when = schedule(chosen, name)
-        deployments.append(
-            flow_of(name).to_deployment(
-                f"headrace-{chosen.home.name}",
-                cron=when.cron,
-                interval=when.interval,
-                parameters={"home": str(chosen.home.absolute())},
-                concurrency_limit=alone,
-                description=f"Headrace in {chosen.home.absolute()}: {what}.",
-                tags=["headrace"],
-                entrypoint_type=EntrypointType.MODULE_PATH,
-            )
+    when = schedule(chosen, name)
+    # Opened, so that the home is there: its log's identity tells it from others of its name.
+    with open_lake(chosen) as lake:
+        label, home = f"{lake.home.path.name}-{lake.home.log_id[:8]}", lake.home.path.absolute()
+    deployment = await flow_of(name).ato_deployment(
+        label,
+        cron=when.cron,
+        interval=when.interval,
+        parameters={"home": str(home)},
+        # A run that comes while the one before it goes on is dropped, not kept for later.
+        concurrency_limit=ConcurrencyLimitConfig(
+            limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW
+        ),
+        description=f"Headrace in {home}: {FLOWS[name]}.",
+        tags=["headrace"],
+        entrypoint_type=EntrypointType.MODULE_PATH,
+    )
+    found: UUID = await runner.aadd_deployment(deployment)
+    return found
+
+
+async def _drop_late_runs(deployments: list[UUID]) -> None:
+    """Drop what was to run while nobody served: the next run by schedule does the work of all."""
+    from datetime import UTC, datetime
+
+    from prefect import get_client
+    from prefect.client.schemas import filters
+    from prefect.client.schemas.sorting import FlowRunSort
+    from prefect.states import Cancelled
+
+    async with get_client() as client:
+        late = await client.read_flow_runs(
+            flow_run_filter=filters.FlowRunFilter.model_validate(
+                {
+                    "deployment_id": {"any_": deployments},
+                    "state": {"type": {"any_": ["SCHEDULED"]}},
+                    "expected_start_time": {"before_": datetime.now(UTC)},
+                }
+            ),
+            sort=FlowRunSort.EXPECTED_START_TIME_ASC,
+            limit=200,  # the most that a server gives at once
         )
-    # Paused at the end, schedules would stay so until somebody noticed.
-    serve_all(*deployments, pause_on_shutdown=False, limit=len(deployments))
+        for run in late:
+            if run.auto_scheduled:
+                told = "dropped: the flows were not served at that time"
+                await client.set_flow_run_state(run.id, Cancelled(message=told), force=True)
 
 
 def _check_server() -> None:

@@ -58,7 +58,7 @@ def ingest(
     Raises:
         JobError: a file changed after it landed, or cannot be read. All others landed.
     """
-    found = land(home, folder, form, mapping, limit)
+    found: dict[str, Any] = land(home, folder, form, mapping, limit)
     if not found["clean"]:
         raise JobError(
             f"files need a person: changed after they landed {found['changed']}, cannot be read "

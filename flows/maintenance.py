@@ -32,4 +32,5 @@ def maintenance(home: Path) -> dict[str, Any]:
     Args:
         home: the home directory.
     """
-    return maintain(home)
+    done: dict[str, Any] = maintain(home)
+    return done

@@ -43,7 +43,7 @@ def passes(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:
     return isinstance(failure, PASSING)
 
 
-again: dict[str, Any] = dict(retries=2, retry_delay_seconds=5, retry_condition_fn=passes)
+again: dict[str, Any] = {"retries": 2, "retry_delay_seconds": 5, "retry_condition_fn": passes}
 """For tasks that may be done twice: what the first try did is whole, or is not there."""
 
 

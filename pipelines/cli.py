@@ -71,6 +71,7 @@ _HELP = {
 }
 
 
+_STOPPED = "stopped; everything acknowledged so far is kept"
 _LOG = "headrace.log"
 """Where the context keeps `--log`."""
 
@@ -167,12 +168,15 @@ def run(arguments: list[str]) -> int:  # noqa: PLR0911 - one return an outcome
         _say(str(e))
         return e.exit_code
     except (click.exceptions.Abort, KeyboardInterrupt):
-        _say("stopped; everything acknowledged so far is kept")
+        _say(_STOPPED)
         return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as e:
+        if str(e) == "Query interrupted":  # what DuckDB makes of ctrl-C
+            _say(_STOPPED)
+            return 130
         if os.environ.get("HEADRACE_DEBUG"):
             raise
         _say(_unforeseen(e))

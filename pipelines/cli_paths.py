@@ -43,7 +43,11 @@ def speed_command(
     """
     if mode is None:
         raise UsageError("say --once or --follow")
-    given: dict[str, Any] = {"commit_events": commit_events, "workers": workers, "spark_master": master}
+    given: dict[str, Any] = {
+        "commit_events": commit_events,
+        "workers": workers,
+        "spark_master": master,
+    }
     with open_lake(ctx, **given) as lake:
         try:
             with lake.home.lock("speed", wait=0):

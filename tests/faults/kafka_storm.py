@@ -194,7 +194,7 @@ class Storm:
         if follow.poll() is not None:
             raise SystemExit(self.said("speed layer"))
         follow.send_signal(signal.SIGINT)
-        follow.wait(60)
+        follow.wait(300)  # on a busy machine: what is being decoded is decoded to its end
         self.home.once()
         self.figures.seconds = time.monotonic() - started
 

@@ -161,3 +161,20 @@ def test_a_view_that_cannot_be_kept_is_refused_with_its_file_and_what_is_served_
         filled.run(*command).refused(1, "mine.sql", word)
     file.unlink()
     nothing_lost(filled)
+
+
+def test_ctrl_c_in_the_middle_of_a_query_is_told_as_a_stop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DuckDB turns the signal into an error of its own; only chance decides when it comes."""
+    headrace = Headrace(tmp_path / "home")
+    headrace.json("init")
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise RuntimeError("Query interrupted")
+
+    monkeypatch.setattr("pipelines.verify.verify", interrupted)
+    outcome = headrace.run("verify")
+    assert (outcome.code, outcome.err) == (
+        130, "headrace: stopped; everything acknowledged so far is kept\n"
+    )  # fmt: skip

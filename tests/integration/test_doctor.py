@@ -16,6 +16,7 @@ from tests.integration.conftest import nothing_lost
 CHECKS = {
     "home", "catalog", "backups", "leftovers", "space", "java", "extensions", "permissions",
     "locks", "data files", "footers", "orphans", "log", "generations", "index", "clock",
+    "producers",
 }  # fmt: skip
 
 
@@ -160,9 +161,11 @@ def test_a_check_that_cannot_look_says_so_and_the_others_go_on(filled: Headrace)
 
 def test_the_checks_are_a_list_that_can_be_added_to() -> None:
     from pipelines.doctor_home import HOME_CHECKS
+    from pipelines.doctor_kafka import KAFKA_CHECKS
     from pipelines.doctor_lake import LAKE_CHECKS
 
-    assert {check.__name__ for check in (*HOME_CHECKS, *LAKE_CHECKS)} == {
-        f"check_{name.replace(' ', '_')}" for name in CHECKS
+    checks = (*HOME_CHECKS, *LAKE_CHECKS, *KAFKA_CHECKS)
+    assert {check.__name__ for check in checks} == {
+        f"check_{name.replace(' ', '_')}" for name in {*CHECKS, "broker", "topic"}
     }
     assert doctor.wrong([]) == []
