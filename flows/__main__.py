@@ -85,7 +85,10 @@ def serve() -> None:
     _check_server()
     import asyncio
 
-    asyncio.run(_serve(chosen))
+    try:
+        asyncio.run(_serve(chosen))
+    except KeyboardInterrupt:
+        sys.stderr.write("headrace: the flows are served no more; schedules stay as they are\n")
 
 
 async def _serve(chosen: settings.Settings) -> None:
