@@ -117,7 +117,8 @@ def timed(
     result = json.loads(told[0]) if told[0].startswith("{") else {}
     seconds, spent = float(result.get("seconds", wall)), result.get("processor", spent)
     if own or "events" in result:
-        assert result["events"] == total, f"{name} read {result['events']} of {total} events"
+        if result["events"] != total:
+            raise SystemExit(f"{name} read {result['events']} of {total} events")
     return name, total / seconds, 1e6 * spent / total
 
 

@@ -26,6 +26,7 @@ from pipelines.views import View, parse_view
 ANSWER = "done string"
 """What a task gives back to Spark: one row, one JSON text."""
 
+
 @dataclass(frozen=True)
 class Work:
     """A micro-batch, as every task of it is told: from `start` up to `end`.
