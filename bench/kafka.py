@@ -116,9 +116,8 @@ def timed(
     told = done.stdout.decode().strip().splitlines()[-1:] or [""]
     result = json.loads(told[0]) if told[0].startswith("{") else {}
     seconds, spent = float(result.get("seconds", wall)), result.get("processor", spent)
-    if own or "events" in result:
-        if result["events"] != total:
-            raise SystemExit(f"{name} read {result['events']} of {total} events")
+    if result.get("events", 0 if own else total) != total:
+        raise SystemExit(f"{name} read {result['events']} of {total} events")
     return name, total / seconds, 1e6 * spent / total
 
 
