@@ -85,13 +85,15 @@ def serve() -> None:
     _check_server()
     import asyncio
 
+    deployed: list[UUID] = []
     try:
-        asyncio.run(_serve(chosen))
+        asyncio.run(_serve(chosen, deployed))
     except KeyboardInterrupt:
+        asyncio.run(_tidy(deployed))
         sys.stderr.write("headrace: the flows are served no more; schedules stay as they are\n")
 
 
-async def _serve(chosen: settings.Settings) -> None:
+async def _serve(chosen: settings.Settings, deployed: list[UUID]) -> None:
     from prefect.runner import Runner
 
     # Paused at the end, schedules would stay so until somebody noticed.
@@ -100,9 +102,10 @@ async def _serve(chosen: settings.Settings) -> None:
     )
     # SIGTERM is the same as ctrl-C: what runs is stopped, and can be at any moment.
     runner.handle_sigterm = lambda *_: os.kill(os.getpid(), signal.SIGINT)
-    names = [await _deploy(runner, chosen, name) for name in FLOWS]
-    await _drop_late_runs(names)
-    sys.stderr.write(f"headrace: {len(names)} flows are served; ctrl-C ends it\n")
+    for name in FLOWS:
+        deployed.append(await _deploy(runner, chosen, name))
+    await _tidy(deployed)
+    sys.stderr.write(f"headrace: {len(deployed)} flows are served; ctrl-C ends it\n")
     await runner.start()
 
 
@@ -132,31 +135,39 @@ async def _deploy(runner: Runner, chosen: settings.Settings, name: str) -> UUID:
     return found
 
 
-async def _drop_late_runs(deployments: list[UUID]) -> None:
-    """Drop what was to run while nobody served: the next run by schedule does the work of all."""
+async def _tidy(deployments: list[UUID]) -> None:
+    """Drop what nobody serves: runs that are late, and those that ended with whoever ran them.
+
+    The next run by schedule does the work of all late ones. A dead run that counts as running would
+    keep every later one from its turn.
+    """
     from datetime import UTC, datetime
 
     from prefect import get_client
     from prefect.client.schemas import filters
     from prefect.client.schemas.sorting import FlowRunSort
-    from prefect.states import Cancelled
+    from prefect.states import Cancelled, Crashed
 
+    now = datetime.now(UTC)
     async with get_client() as client:
-        late = await client.read_flow_runs(
+        found = await client.read_flow_runs(
             flow_run_filter=filters.FlowRunFilter.model_validate(
                 {
                     "deployment_id": {"any_": deployments},
-                    "state": {"type": {"any_": ["SCHEDULED"]}},
-                    "expected_start_time": {"before_": datetime.now(UTC)},
+                    "state": {"type": {"any_": ["SCHEDULED", "PENDING", "RUNNING"]}},
+                    "expected_start_time": {"before_": now},
                 }
             ),
             sort=FlowRunSort.EXPECTED_START_TIME_ASC,
             limit=200,  # the most that a server gives at once
         )
-        for run in late:
-            if run.auto_scheduled:
-                told = "dropped: the flows were not served at that time"
-                await client.set_flow_run_state(run.id, Cancelled(message=told), force=True)
+        for run in found:
+            state = Crashed(message="it ended together with `headrace flows serve`")
+            if run.state is not None and run.state.is_scheduled():
+                if not run.auto_scheduled:
+                    continue  # somebody asked for it
+                state = Cancelled(message="dropped: the flows were not served at that time")
+            await client.set_flow_run_state(run.id, state, force=True)
 
 
 def _check_server() -> None:
