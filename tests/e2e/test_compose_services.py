@@ -21,7 +21,7 @@ from tests.e2e.command import REPOSITORY, SCRIPT
 from tests.e2e.orders import events
 from tests.kafka.broker import free_port
 from tests.kafka.running import cluster
-from tests.postgres.server import Server, need_postgres
+from tests.postgres.server import server
 
 pytestmark = [
     pytest.mark.kafka,
@@ -125,12 +125,8 @@ class Composed:
 @pytest.fixture(scope="module")
 def composed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Composed]:
     """Kafka and PostgreSQL run, as their images would; the rest is to be started."""
-    need_postgres()
     folder = tmp_path_factory.mktemp("composed")
-    for parent in [folder, *folder.parents][:3]:
-        parent.chmod(parent.stat().st_mode | 0o011)
-    (folder / "postgres").mkdir()
-    with cluster() as kafka, Server(folder / "postgres") as postgres:
+    with server() as postgres, cluster() as kafka:
         postgres.database("lake")
         servers = kafka.url("orders").removeprefix("kafka://").removesuffix("/orders")
         master, page, worker, prefect = (str(free_port()) for _ in range(4))

@@ -9,7 +9,9 @@ import secrets
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
 
@@ -35,6 +37,16 @@ def need_postgres() -> None:
     """Skip the test, and say why, where there is none."""
     if binaries() is None:
         pytest.skip("no PostgreSQL here; install Debian's package postgresql")
+
+
+@contextlib.contextmanager
+def server() -> Iterator[Server]:
+    """A running server in a folder of its own, which its own user can reach; gone at the end."""
+    need_postgres()
+    with tempfile.TemporaryDirectory(prefix="postgres-") as folder:
+        Path(folder).chmod(0o755)
+        with Server(Path(folder)) as made:
+            yield made
 
 
 class Server:

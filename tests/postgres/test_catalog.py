@@ -12,20 +12,17 @@ import pytest
 
 from tests.e2e.command import Headrace, Outcome
 from tests.e2e.orders import Truth, events, write
-from tests.postgres.server import Server, need_postgres
+from tests.postgres.server import Server, server
 
 pytestmark = pytest.mark.xdist_group("postgres")  # one server
 
 LINES = events(24, seed=77)
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    need_postgres()
-    folder = tmp_path_factory.mktemp("postgres")
-    for parent in [folder, *folder.parents][:3]:
-        parent.chmod(parent.stat().st_mode | 0o011)  # so that its own user may pass
-    with Server(folder) as made:
+@pytest.fixture(scope="module", name="server")
+def running_server() -> Iterator[Server]:
+    """A real PostgreSQL."""
+    with server() as made:
         yield made
 
 
