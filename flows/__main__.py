@@ -20,10 +20,14 @@ from pipelines.logs import configure
 from pipelines.schedules import FLOWS, schedule
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
     from uuid import UUID
 
     from prefect import Flow
     from prefect.runner import Runner
+
+    from pipelines.home import Home
 
 _PATIENCE = 10.0
 _HOW = (
@@ -80,20 +84,24 @@ def serve() -> None:
     Raises:
         UsageError: no server can be reached, or a schedule is wrong.
         HomeError: the home cannot be used.
+        LockError: another process serves this home.
     """
     chosen = settings.load()
     _check_server()
     import asyncio
 
     deployed: list[UUID] = []
-    try:
-        asyncio.run(_serve(chosen, deployed))
-    except KeyboardInterrupt:
-        asyncio.run(_tidy(deployed))
-        sys.stderr.write("headrace: the flows are served no more; schedules stay as they are\n")
+    with open_lake(chosen) as lake:
+        home = lake.home
+    with home.lock("serve", wait=0):
+        try:
+            asyncio.run(_serve(chosen, home, deployed))
+        except KeyboardInterrupt:
+            asyncio.run(_tidy(deployed))
+            sys.stderr.write("headrace: the flows are served no more; schedules stay as they are\n")
 
 
-async def _serve(chosen: settings.Settings, deployed: list[UUID]) -> None:
+async def _serve(chosen: settings.Settings, home: Home, deployed: list[UUID]) -> None:
     from prefect.runner import Runner
 
     # Paused at the end, schedules would stay so until somebody noticed.
@@ -102,32 +110,29 @@ async def _serve(chosen: settings.Settings, deployed: list[UUID]) -> None:
     )
     # SIGTERM is the same as ctrl-C: what runs is stopped, and can be at any moment.
     runner.handle_sigterm = lambda *_: os.kill(os.getpid(), signal.SIGINT)
-    for name in FLOWS:
-        deployed.append(await _deploy(runner, chosen, name))
+    deployed += [await _deploy(runner, chosen, home, name) for name in FLOWS]
     await _tidy(deployed)
     sys.stderr.write(f"headrace: {len(deployed)} flows are served; ctrl-C ends it\n")
     await runner.start()
 
 
-async def _deploy(runner: Runner, chosen: settings.Settings, name: str) -> UUID:
+async def _deploy(runner: Runner, chosen: settings.Settings, home: Home, name: str) -> UUID:
     """Make or renew the deployment of a flow for this home."""
     from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
     from prefect.deployments.runner import EntrypointType
 
     when = schedule(chosen, name)
-    # Opened, so that the home is there: its log's identity tells it from others of its name.
-    with open_lake(chosen) as lake:
-        label, home = f"{lake.home.path.name}-{lake.home.log_id[:8]}", lake.home.path.absolute()
+    place = home.path.absolute()
     deployment = await flow_of(name).ato_deployment(
-        label,
+        f"{place.name}-{home.log_id[:8]}",  # homes of one name may share a server
         cron=when.cron,
         interval=when.interval,
-        parameters={"home": str(home)},
+        parameters={"home": str(place)},
         # A run that comes while the one before it goes on is dropped, not kept for later.
         concurrency_limit=ConcurrencyLimitConfig(
             limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW
         ),
-        description=f"Headrace in {home}: {FLOWS[name]}.",
+        description=f"Headrace in {place}: {FLOWS[name]}.",
         tags=["headrace"],
         entrypoint_type=EntrypointType.MODULE_PATH,
     )
@@ -144,30 +149,38 @@ async def _tidy(deployments: list[UUID]) -> None:
     from datetime import UTC, datetime
 
     from prefect import get_client
-    from prefect.client.schemas import filters
-    from prefect.client.schemas.sorting import FlowRunSort
     from prefect.states import Cancelled, Crashed
 
     now = datetime.now(UTC)
     async with get_client() as client:
-        found = await client.read_flow_runs(
-            flow_run_filter=filters.FlowRunFilter.model_validate(
-                {
-                    "deployment_id": {"any_": deployments},
-                    "state": {"type": {"any_": ["SCHEDULED", "PENDING", "RUNNING"]}},
-                    "expected_start_time": {"before_": now},
-                }
-            ),
-            sort=FlowRunSort.EXPECTED_START_TIME_ASC,
-            limit=200,  # the most that a server gives at once
-        )
-        for run in found:
+        for run in await _runs(client, deployments, ("PENDING", "RUNNING"), now):
             state = Crashed(message="it ended together with `headrace flows serve`")
-            if run.state is not None and run.state.is_scheduled():
-                if not run.auto_scheduled:
-                    continue  # somebody asked for it
-                state = Cancelled(message="dropped: the flows were not served at that time")
             await client.set_flow_run_state(run.id, state, force=True)
+        late = True
+        while late:
+            found = await _runs(client, deployments, ("SCHEDULED",), now)
+            dropped = [run for run in found if run.auto_scheduled]  # others, somebody asked for
+            late = bool(dropped)
+            for run in dropped:
+                state = Cancelled(message="dropped: the flows were not served at that time")
+                await client.set_flow_run_state(run.id, state, force=True)
+
+
+async def _runs(client: Any, deployments: list[UUID], states: Sequence[str], now: datetime) -> Any:
+    """Runs that were to begin by now and are in one of these states: the first 200."""
+    from prefect.client.schemas.filters import FlowRunFilter
+    from prefect.client.schemas.sorting import FlowRunSort
+
+    wanted = FlowRunFilter.model_validate(
+        {
+            "deployment_id": {"any_": deployments},
+            "state": {"type": {"any_": list(states)}},
+            "expected_start_time": {"before_": now},
+        }
+    )
+    return await client.read_flow_runs(
+        flow_run_filter=wanted, sort=FlowRunSort.EXPECTED_START_TIME_ASC, limit=200
+    )
 
 
 def _check_server() -> None:

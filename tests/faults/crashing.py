@@ -24,7 +24,8 @@ COMMIT = (
 )  # fmt: skip
 BATCH = (
     "cut.begun", "cut.ready", "cut.done", "publish.begun", "publish.moved", "publish.adopted:3",
-    "publish.dropped:5", "publish.ready", "publish.held", "publish.committed", "publish.done",
+    "publish.dropped:5", "publish.written", "publish.synced", "publish.ready", "publish.held",
+    "publish.committed", "publish.done",
 )  # fmt: skip
 BACKUP = ("backup.synced", "backup.done")
 """After a publish and at the end of maintenance."""
