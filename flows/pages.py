@@ -60,9 +60,12 @@ def restated(lake: Lake, done: Batch) -> None:
             "SELECT view, key, measure, old, new, cause, events, offsets FROM sys.restatements "
             f"WHERE {where} ORDER BY view, key, measure LIMIT {_LISTED}"
         )
+    restated = "No cell was served at the cut before, so none was"
+    if done.restated is not None:
+        restated = f"{done.restated:,} cells"
     text = (
-        f"# Restatements\n\n{done.restated:,} cells restated at the cut, {done.revised:,} revised "
-        "because later events belong to them."
+        f"# Restatements\n\n{restated} restated at the cut, {done.revised:,} revised because later "
+        "events belong to them."
     )
     if cells:
         names = ("view", "key", "measure", "old", "new", "cause", "events", "offsets")

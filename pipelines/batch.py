@@ -34,7 +34,8 @@ class Batch:
 
     `live` says whether readers see the base now. If the views changed they do not: the base then
     began a new generation, which waits to be promoted. `restated` cells changed at the cut itself
-    (none on unchanged logic), `revised` ones belong to days and minutes that were over.
+    (none on unchanged logic; None if nothing was served there that could be compared), `revised`
+    ones belong to days and minutes that were over.
     """
 
     generation: int
@@ -47,7 +48,7 @@ class Batch:
     repeats: int
     seconds: float
     live: bool
-    restated: int = 0
+    restated: int | None = None
     revised: int = 0
     audit: Audited | None = None
 
@@ -152,7 +153,7 @@ def told(candidate: Candidate, done: Published) -> Batch:
         candidate.staged.repeats,
         candidate.seconds,
         done.live,
-        0 if done.restated is None else done.restated.total,
+        None if done.restated is None or not done.restated.compared else done.restated.total,
         0 if done.revised is None else done.revised.total,
         done.audited,
     )

@@ -91,6 +91,17 @@ class Home:
         return self.path / "staging"
 
     @property
+    def refused(self) -> Path:
+        """Where the base that was refused last lies; see `pipelines/refused.py`."""
+        fresh = self.refused_new
+        return fresh if (fresh / "stage.json").is_file() else self.path / "refused"
+
+    @property
+    def refused_new(self) -> Path:
+        """Where the next one gets ready to take its place."""
+        return self.path / "refused.new"
+
+    @property
     def scratch(self) -> Path:
         """Where DuckDB spills what does not fit into memory."""
         return self.path / "tmp"
@@ -205,7 +216,7 @@ def check_new(path: Path) -> None:
     ours = {"catalog.sqlite", "catalog.sqlite-wal", "catalog.sqlite-shm", "lake", "locks", "views"}
     ours |= {"headrace.toml", "home.json", "home.json.new", "index", "staging", "tmp", "held"}
     ours |= {"backups", "mark.json", "merged.json", "merged.new"}
-    ours |= {"refused", "docs", "expectations"}
+    ours |= {"refused", "refused.new", "docs", "expectations"}
     strange = sorted(p.name for p in path.iterdir() if p.name not in ours) if path.exists() else []
     if strange:
         raise HomeError(

@@ -2,6 +2,9 @@
 
 HOME/refused/stage.json   what it is, and what its audit found
 HOME/refused/NAME/        its Parquet files
+
+While a newer one takes its place, that one is in HOME/refused.new. It is whole once it has its
+stage.json, and then it is the one that was refused last, also if the process dies there.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipelines import crash
 from pipelines import home as homes
 from pipelines.audit import Audited, Staged
 from pipelines.errors import UsageError
@@ -37,14 +41,11 @@ class Candidate:
     seconds: float
 
 
-def folder(home: Home) -> Path:
-    """Where the refused base lies."""
-    return home.path / "refused"
-
-
 def keep(home: Home, candidate: Candidate, audited: Audited) -> None:
-    """Move a refused base's files aside; an older one that was kept goes."""
-    place, fresh = folder(home), home.path / "refused.new"
+    """Move a refused base's files aside; an older one that was kept goes. The lock is held."""
+    fresh = home.refused_new
+    if home.refused == fresh:  # a process died here
+        _replace(home)
     shutil.rmtree(fresh, ignore_errors=True)
     staged = candidate.staged
     told = {
@@ -66,24 +67,34 @@ def keep(home: Home, candidate: Candidate, audited: Audited) -> None:
     fresh.mkdir()
     for name in staged.tables:
         (staged.folder / name).rename(fresh / name)
-    (fresh / "stage.json").write_text(json.dumps(told, default=str), encoding="utf-8")
-    homes.sync_file(fresh / "stage.json")
+    crash.here("refused.moved")
+    (fresh / "stage.part").write_text(json.dumps(told, default=str), encoding="utf-8")
+    homes.sync_file(fresh / "stage.part")
+    (fresh / "stage.part").rename(fresh / "stage.json")
+    crash.here("refused.written")
+    _replace(home)
+    crash.here("refused.kept")
+
+
+def _replace(home: Home) -> None:
+    """Let the new one take the place of the old one."""
+    place = home.path / "refused"
     shutil.rmtree(place, ignore_errors=True)
-    fresh.rename(place)
+    crash.here("refused.removed")
+    home.refused_new.rename(place)
     homes.sync_directory(home.path)
 
 
 def said(home: Home) -> dict[str, Any] | None:
     """What is known of the refused base; None if there is none."""
+    place = home.refused
     try:
-        found: dict[str, Any] = json.loads(
-            (folder(home) / "stage.json").read_text(encoding="utf-8")
-        )
+        found: dict[str, Any] = json.loads((place / "stage.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as e:
         raise UsageError(
-            f"{folder(home)}/stage.json cannot be read ({type(e).__name__}); remove {folder(home)}"
+            f"{place}/stage.json cannot be read ({type(e).__name__}); remove {place}"
         ) from e
     return found
 
@@ -103,7 +114,7 @@ def load(home: Home) -> Candidate:
         n: parse_view(n, sql, where=f"the staged view {n}") for n, sql in told["views"].items()
     }
     cut = Position.of({int(p): o for p, o in told["cut"].items()})
-    staged = Staged(folder(home), views, cut, int(told["repeats"]))
+    staged = Staged(home.refused, views, cut, int(told["repeats"]))
     return Candidate(
         staged,
         told["generation"],
@@ -129,4 +140,5 @@ def copy(staged: Staged, place: Path) -> Staged:
 
 def discard(home: Home) -> None:
     """Remove it: it was published."""
-    shutil.rmtree(folder(home), ignore_errors=True)
+    shutil.rmtree(home.path / "refused", ignore_errors=True)
+    shutil.rmtree(home.refused_new, ignore_errors=True)

@@ -20,7 +20,7 @@ def query_staged(lake: Lake, sql: str, *, max_rows: int | None = None) -> Answer
     check_select(sql)
     candidate = refused.load(lake.home)
     staged = candidate.staged
-    guard(lake, refused.folder(lake.home))
+    guard(lake, lake.home.refused)
     con = lake.con
     try:
         for name in ("orders", "ledger"):

@@ -176,7 +176,7 @@ def _checks(lake: Lake) -> list[dict[str, Any]]:
 def _refused(lake: Lake) -> dict[str, Any] | None:
     """The base that was refused last, if it still waits."""
     try:
-        told = json.loads((lake.home.path / "refused" / "stage.json").read_text(encoding="utf-8"))
+        told = json.loads((lake.home.refused / "stage.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     return {"cut": told["cut"], "generation": told["generation"]}

@@ -15,6 +15,7 @@ from pipelines.lake import open_lake
 from tests.conformance.paths import BUILT_IN, assert_exact, run_speed
 from tests.e2e.command import Headrace
 from tests.e2e.orders import Truth, events, write
+from tests.faults.crashing import kill_at
 from tests.integration.staging import plant, rewrite
 
 if TYPE_CHECKING:
@@ -156,3 +157,22 @@ def test_the_newest_refused_base_takes_the_place_of_the_one_before(
     assert headrace.json("status")["refused"]["cut"] != before
     rows = headrace.json("query", "SELECT count(*) FROM orders", "--staged")["rows"]
     assert rows == [[3]]
+
+
+def test_a_refusal_that_is_killed_serves_the_old_base_and_keeps_a_refused_one_whole(
+    headrace: Headrace,
+) -> None:
+    for point in (
+        "refused.moved", "refused.written", "refused.removed", "refused.kept",
+        "audit.begun", "audit.ready", "audit.done",
+    ):  # fmt: skip
+        kill_at(point, headrace, "publish")
+        status = headrace.json("status")
+        assert (status["base"], status["refused"]["cut"]) == (2, status["end"]), point
+        Truth.of([*FIRST, *SECOND]).check(headrace)
+        (row,) = headrace.json("query", "SELECT count(*) FROM orders", "--staged")["rows"]
+        assert row == headrace.json("query", "SELECT count(*) FROM orders")["rows"][0], point
+    assert headrace.run("publish").code == 1
+    assert sorted(p.name for p in headrace.home.glob("refused*")) == ["refused"]
+    done = headrace.json("publish", "--force", "--reason", "they are right")
+    assert (done["published"], done["base"]) == (True, 3)
