@@ -274,9 +274,30 @@ def _serve() -> None:
     import numpy as np
     import pyarrow as pa
 
-    from pipelines import batch, cli_answers, cli_log, cli_paths, maintenance, replay, verify
+    from pipelines import (
+        batch,
+        cli_answers,
+        cli_generations,
+        cli_log,
+        cli_paths,
+        maintenance,
+        replay,
+        verify,
+    )
 
-    del duckdb, np, pa, batch, cli_answers, cli_log, cli_paths, maintenance, replay, verify
+    del (
+        duckdb,
+        np,
+        pa,
+        batch,
+        cli_answers,
+        cli_generations,
+        cli_log,
+        cli_paths,
+        maintenance,
+        replay,
+        verify,
+    )
     for line in sys.stdin:
         request = json.loads(line)
         child = os.fork()
