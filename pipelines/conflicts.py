@@ -10,13 +10,10 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-import pyarrow as pa
-
 from pipelines import integrity
 from pipelines.lake import Lake
 from pipelines.position import Position
 from pipelines.transaction import Transaction
-from schemas.decode import same_content
 
 if TYPE_CHECKING:
     import duckdb
@@ -87,6 +84,10 @@ def record(tx: Transaction, suspects: Sequence[Suspect]) -> int:
     """
     if not suspects:
         return 0
+    import pyarrow as pa
+
+    from schemas.decode import same_content
+
     raws = _raw(tx.lake, suspects)
     listed = {row[0] for row in tx.lake.rows("SELECT id FROM sys.quarantine")}
     found = []
@@ -113,6 +114,8 @@ def record(tx: Transaction, suspects: Sequence[Suspect]) -> int:
 
 
 def _raw(lake: Lake, suspects: Sequence[Suspect]) -> dict[tuple[int, int], str]:
+    import pyarrow as pa
+
     places = sorted({(s.partition, o) for s in suspects for o in (s.offset, s.first)})
     low, high = [sys.maxsize] * lake.home.partitions, [0] * lake.home.partitions
     for partition, offset in places:

@@ -296,7 +296,7 @@ def _broken(lake: Lake, number: int) -> str:
 def _views_of(lake: Lake, number: int) -> dict[str, View] | None:
     """The views that a generation was made with, whatever the files say today."""
     try:
-        return generations.stored_views(lake, number)
+        return dict(generations.stored_views(lake, number))  # all of them compiled
     except HeadraceError:
         return None
 

@@ -12,9 +12,6 @@ from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING
 
-import sqlglot
-from sqlglot import exp
-
 from pipelines.progress import Progress, silent
 
 if TYPE_CHECKING:
@@ -44,6 +41,9 @@ def steps(prefix: str, *, dialect: str) -> tuple[tuple[str, str], ...]:
     Each step's name and the input `events` get the prefix, so that several folds can live in
     one session.
     """
+    import sqlglot
+    from sqlglot import exp
+
     blocks = text().split("-- step: ")[1:]
     parsed = [
         (block.split("\n", 1)[0].strip(), sqlglot.parse_one(block.split("\n", 1)[1], "duckdb"))

@@ -12,21 +12,24 @@ and promote, and each of them checks the seam before it gives a row.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from pipelines import crash, fold, integrity
+from pipelines import crash, integrity
 from pipelines.duck import literal
 from pipelines.errors import SeamError, UsageError
 from pipelines.home import Home
 from pipelines.lake import Lake
 from pipelines.position import Position, check_chain
 from pipelines.transaction import Transaction
-from pipelines.views import View, load_views, logic_version, parse_view
-from schemas.tables import LEDGER_COLUMNS, ORDERS_COLUMNS
+from schemas.tables import TABLES
+
+if TYPE_CHECKING:
+    from pipelines.views import View
 
 BUILT_IN = Path(__file__).resolve().parent.parent / "schemas" / "views"
 """The views that every home has."""
@@ -79,7 +82,8 @@ class Generation:
 
     def stored(self, *names: str) -> set[tuple[str, str]]:
         """Schema and table of what is stored under these names (all by default): base, deltas."""
-        return {(self.schema, f"{k}{self.base}_{n}") for n in names or self.tables for k in "bd"}
+        wanted = names or (*TABLES, *self.views)
+        return {(self.schema, f"{kind}{self.base}_{name}") for name in wanted for kind in "bd"}
 
     def partial_rows(self, view: View, through: int | None = None) -> str:
         """A SELECT of a view's partial rows, base and deltas, not yet merged."""
@@ -97,7 +101,7 @@ class Generation:
         if name in self.views:
             view = self.views[name]
             return view.served_sql(f"({self.partial_rows(view, through)})")
-        columns = ", ".join(f'"{c}"' for c in self.tables[name])
+        columns = ", ".join(f'"{c}"' for c in TABLES[name])
         base, delta = self.base_table(name), self._deltas(name, through)
         touched = self._deltas("orders", through)
         newest = f"SELECT order_id, max(commit_no) AS commit_no FROM {touched} GROUP BY order_id"
@@ -112,10 +116,10 @@ class Generation:
 
 def table_columns(views: Mapping[str, View]) -> dict[str, dict[str, str]]:
     """Name to columns (DuckDB types) of the tables of a base with these views."""
-    columns = {
+    of_views = {
         name: {c.name: c.type for c in (*view.keys, *view.partials)} for name, view in views.items()
     }
-    return {"orders": dict(ORDERS_COLUMNS), "ledger": dict(LEDGER_COLUMNS), **columns}
+    return {**{name: dict(columns) for name, columns in TABLES.items()}, **of_views}
 
 
 def current_views(home: Home, extra: Path | None = None) -> dict[str, View]:
@@ -126,12 +130,17 @@ def current_views(home: Home, extra: Path | None = None) -> dict[str, View]:
     """
     if extra is not None and not extra.is_dir():
         raise UsageError(f"--views {extra} is not a directory; name one with .sql files in it")
+    from pipelines.views import load_views
+
     own = [folder for folder in (extra or home.views,) if folder.is_dir()]
     return load_views(BUILT_IN, *own)
 
 
 def logic_of(views: Mapping[str, View]) -> str:
     """The logic version of these views on today's fold."""
+    from pipelines import fold
+    from pipelines.views import logic_version
+
     return logic_version(views, fold.version())
 
 
@@ -166,7 +175,7 @@ def read(lake: Lake, number: int | None = None) -> Generation:
     start = Position.parse(cut)
     steps = ((Position.parse(a), Position.parse(b)) for _, a, b in commits or ())
     position = check_chain(start, steps)
-    views = {name: _stored_view(name, sql) for name, sql in json.loads(texts).items()}
+    views = _Stored(json.loads(texts))
     last = commits[-1][0] if commits else after
     wanted_cut = None if wanted is None else Position.parse(wanted)
     return Generation(
@@ -174,10 +183,10 @@ def read(lake: Lake, number: int | None = None) -> Generation:
     )
 
 
-def stored_views(lake: Lake, number: int) -> dict[str, View]:
+def stored_views(lake: Lake, number: int) -> Mapping[str, View]:
     """The views that a generation was made with, its seam whole or not."""
     (texts,) = lake.row(f"SELECT views FROM sys.generations WHERE generation = {number}")
-    return {name: _stored_view(name, sql) for name, sql in json.loads(texts).items()}
+    return _Stored(json.loads(texts))
 
 
 def ask_for_cut(tx: Transaction, number: int, cut: Position) -> None:
@@ -194,9 +203,30 @@ def reached(lake: Lake) -> list[Position]:
     return [Position.parse(text) for (text,) in found]
 
 
+class _Stored(Mapping[str, "View"]):
+    """Views as a generation stores them, each compiled when it is asked for."""
+
+    def __init__(self, texts: Mapping[str, str]) -> None:
+        self._texts = texts
+
+    def __getitem__(self, name: str) -> View:
+        return _stored_view(name, self._texts[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._texts)
+
+    def __len__(self) -> int:
+        return len(self._texts)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._texts
+
+
 @lru_cache(maxsize=1024)
 def _stored_view(name: str, sql: str) -> View:
     """A view as a generation stores it; the same text is the same view."""
+    from pipelines.views import parse_view
+
     return parse_view(name, sql, where=f"the stored view {name}")
 
 

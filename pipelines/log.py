@@ -7,44 +7,33 @@ Parquet segment, syncs it, and names it in the catalog in one transaction with t
 
 from __future__ import annotations
 
-import contextlib
 import json
 import time
-import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-
-from pipelines import crash, integrity
-from pipelines import home as homes
+from pipelines import integrity
 from pipelines.duck import literal
 from pipelines.errors import LogError, SeamError
 from pipelines.event_log import Fetched, Hole
 from pipelines.lake import Lake
 from pipelines.lake_tables import EVENT_COLUMNS
 from pipelines.logs import logger
-from pipelines.partitioning import order_hashes
 from pipelines.position import Position, step_towards
 from pipelines.transaction import Transaction
-from schemas.decode import EVENTS_SCHEMA, Rejected, decode
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from schemas.decode import Rejected
 
 TYPED_COLUMNS = tuple(name for name in EVENT_COLUMNS if name not in {"raw", "appended_at"})
 """What the fold needs of an event: all but its original text and its arrival."""
 
 _LOOK_BACK = 100_000
 """Offsets: where the last event of a partition is looked for. Nearly always it is the last."""
-
-_TOLERANCE = timedelta(minutes=1)
-"""By so much two clocks may differ before anybody is told."""
-
-_ROW_GROUP = 32_768
-"""Rows: small enough for two cores to share the encoding of one append of 50,000."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +82,8 @@ class Log:
             LockError: another writer did not finish in time.
             StorageError: nothing of these lines was recorded.
         """
+        from schemas.decode import decode
+
         decoded = decode(lines, max_event_bytes=self.lake.settings.max_event_bytes)
         self.lake.refresh()
         with self.lake.writing("append") as tx:
@@ -113,10 +104,12 @@ class Log:
         origins: Sequence[str],
     ) -> Appended:
         """Number decoded events and write them and the quarantine, inside a unit of work."""
+        from pipelines.arrival import numbered
+
         start = self.end()
-        numbered, end = _number(events, start)
-        self._record(tx, Fetched(start, end, numbered, rejected, origins))
-        return Appended(numbered.num_rows, len(rejected), end)
+        placed, end = numbered(events, start)
+        self._record(tx, Fetched(start, end, placed, rejected, origins))
+        return Appended(placed.num_rows, len(rejected), end)
 
     def archive(self, tx: Transaction, fetched: Fetched) -> None:
         """Keep what was fetched from a broker, inside the unit of work that uses it.
@@ -140,23 +133,24 @@ class Log:
     def skip(self, tx: Transaction, start: Position, end: Position, holes: Sequence[Hole]) -> None:
         """Begin at a later position than zero: what lies before it is not there to be read."""
         if holes:
+            from schemas.decode import EVENTS_SCHEMA
+
             nothing = EVENTS_SCHEMA.empty_table()
             self.archive(tx, Fetched(start, end, nothing, holes=holes))
 
     def _record(self, tx: Transaction, fetched: Fetched) -> None:
         """Write numbered events, the quarantine, and the log's new end."""
+        from pipelines import arrival
+
         now = self.lake.clock()
         events, rejected = fetched.events, fetched.rejected
         if events.num_rows:
-            arrived = pa.array([now] * events.num_rows, pa.timestamp("us"))
-            segment = self._write_segment(events.append_column("appended_at", arrived))
-            tx.adopt("sys", "events", [segment])
+            tx.adopt("sys", "events", [arrival.write(self.lake, events, now)])
         if rejected:
-            _quarantine(tx, rejected, fetched.origins, now)
+            arrival.quarantine(tx, rejected, fetched.origins, now)
         number = self.lake.row("SELECT coalesce(max(append_no), 0) + 1 FROM sys.appends")[0]
         origin = fetched.origins[0] if fetched.origins else ""
-        end = fetched.end.text()
-        ahead = _ahead(events, now)
+        end, ahead = fetched.end.text(), arrival.ahead(events, now)
         tx.record("appends", number, now, origin, end, events.num_rows, len(rejected), ahead)
 
     def read(self, start: Position, end: Position, columns: str = "*") -> str:
@@ -265,32 +259,6 @@ class Log:
         )
         return _holding(found, start, end)
 
-    def _write_segment(self, numbered: pa.Table) -> Path:
-        """Write one Parquet file, synced together with its directory, and give its path."""
-        folder = self.lake.folder("sys", "events")
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"append-{uuid.uuid4()}.parquet"
-        con = self.lake.con.cursor()
-        try:
-            con.register("segment", numbered)
-            columns = ", ".join(f'"{name}"' for name in EVENT_COLUMNS)
-            con.execute(
-                f"COPY (SELECT {columns} FROM segment) TO '{path}' (FORMAT parquet, "
-                f"COMPRESSION zstd, COMPRESSION_LEVEL 1, ROW_GROUP_SIZE {_ROW_GROUP}, "
-                "PRESERVE_ORDER true)"
-            )
-            crash.here("append.written")
-            homes.sync_file(path)
-            self.lake.sync_folder(folder)
-            crash.here("append.synced")
-        except BaseException:
-            with contextlib.suppress(OSError):
-                path.unlink()
-            raise
-        finally:
-            con.close()
-        return path
-
 
 def between(start: Position, end: Position) -> str:
     """The SQL condition for events from `start` up to `end`, with bounds that prune files."""
@@ -304,58 +272,6 @@ def between(start: Position, end: Position) -> str:
     low = min(a for a, b in zip(start.offsets, end.offsets, strict=True) if b > a)
     high = max(b for a, b in zip(start.offsets, end.offsets, strict=True) if b > a)
     return f'"offset" >= {low} AND "offset" < {high} AND ({" OR ".join(parts)})'
-
-
-def _number(events: pa.Table, start: Position) -> tuple[pa.Table, Position]:
-    """Give each event its partition and offset, in order of arrival; sort by both."""
-    partitions = len(start.offsets)
-    n = events.num_rows
-    ids = [i.encode() for i in events.column("order_id").to_pylist()]
-    hashes = order_hashes(ids)
-    partition = (hashes % partitions).astype(np.int32)
-    order = np.argsort(partition, kind="stable")
-    counts = np.bincount(partition, minlength=partitions)
-    first = np.repeat(np.concatenate(([0], np.cumsum(counts)[:-1])), counts)
-    offset = np.arange(n) - first + np.repeat(np.array(start.offsets, dtype=np.int64), counts)
-    numbered = (
-        events.take(pa.array(order))
-        .append_column("partition", pa.array(partition[order]))
-        .append_column("offset", pa.array(offset, pa.int64()))
-        .append_column("order_hash", pa.array(hashes[order]))
-    )
-    return numbered, Position(tuple(int(a + c) for a, c in zip(start.offsets, counts, strict=True)))
-
-
-def _ahead(events: pa.Table, now: datetime) -> str | None:
-    """Which sources send events from beyond our clock: source to its newest time, as JSON."""
-    if not events.num_rows:
-        return None
-    limit = pa.scalar(now + _TOLERANCE, pa.timestamp("us"))
-    if not pc.greater(pc.max(events.column("time")), limit).as_py():
-        return None
-    beyond = events.select(["source", "time"]).filter(pc.greater(events.column("time"), limit))
-    newest = beyond.group_by("source").aggregate([("time", "max")])
-    rows = zip(newest["source"].to_pylist(), newest["time_max"].to_pylist(), strict=True)
-    return json.dumps({source: time.isoformat() for source, time in sorted(rows)})
-
-
-def _quarantine(
-    tx: Transaction, rejected: Sequence[Rejected], origins: Sequence[str], now: datetime
-) -> None:
-    table = pa.table(
-        {
-            "id": pa.array([uuid.uuid4().hex[:12] for _ in rejected]),
-            "at": pa.array([now] * len(rejected), pa.timestamp("us")),
-            "origin": pa.array([origins[r.index] for r in rejected]),
-            "reason": pa.array([r.reason for r in rejected]),
-            "raw": pa.array([r.raw for r in rejected], pa.large_binary()),
-        }
-    )
-    tx.con.register("rejected", table)
-    try:
-        tx.insert("sys", "quarantine", "SELECT * FROM rejected")
-    finally:
-        tx.con.unregister("rejected")
 
 
 def _holding(footers: Sequence[tuple[Any, ...]], start: Position, end: Position) -> list[str]:

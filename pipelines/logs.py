@@ -10,24 +10,34 @@ import logging
 import sys
 from typing import Any
 
-import structlog
-
 from pipelines.settings import Settings
+
+_wanted: tuple[str, bool] | None = None
+"""Level, and whether as JSON, until the first logger is asked for."""
 
 
 def configure(settings: Settings) -> None:
     """Set up logging once, at the entry point."""
-    _configure(settings.log_level, as_json=settings.log_format == "json")
+    global _wanted  # noqa: PLW0603
+    _wanted = (settings.log_level, settings.log_format == "json")
 
 
 def logger(part: str) -> Any:
     """A logger whose lines carry the part that speaks."""
-    if not structlog.is_configured():
+    import structlog  # only where something is said: it takes a tenth of a second
+
+    global _wanted
+    if _wanted is not None:
+        (level, as_json), _wanted = _wanted, None
+        _configure(level, as_json=as_json)
+    elif not structlog.is_configured():
         _configure("warning", as_json=False)
     return structlog.get_logger(part=part)
 
 
 def _configure(level: str, *, as_json: bool) -> None:
+    import structlog
+
     processors: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,

@@ -15,8 +15,6 @@ from pipelines.duck import literal
 from pipelines.errors import UsageError
 from pipelines.lake import Lake
 from pipelines.log import Appended, Log
-from pipelines.open_log import open_log
-from schemas.decode import decode
 
 _OPEN = (
     "SELECT id, recorded_at, origin, reason, raw FROM sys.quarantine AS q WHERE NOT EXISTS "
@@ -78,6 +76,9 @@ def retry(lake: Lake, ids: list[str] | None = None) -> Appended:
         ids: which entries; all that are open by default. Conflicts are never retried: their
             event is in the log already.
     """
+    from pipelines.open_log import open_log
+    from schemas.decode import decode
+
     chosen = [find(lake, i) for i in ids] if ids else entries(lake)
     chosen = [entry for entry in chosen if not entry.reason.startswith(CONFLICT)]
     decoded = decode([e.raw for e in chosen], max_event_bytes=lake.settings.max_event_bytes)
