@@ -11,9 +11,9 @@ from tests.faults.load import run, sound
 
 @pytest.mark.slow
 def test_readers_see_every_publish_and_promote_whole_or_not_at_all(tmp_path: Path) -> None:
-    told, done = run(tmp_path, publishes=6, queries=150, readers=2, seed=5)
+    told, done = run(tmp_path, publishes=4, queries=80, readers=2, seed=5)
     assert sound(told), told
-    assert told.answers >= 150
+    assert told.answers >= 80
     assert told.positions > 5
-    assert told.cuts > 3
-    assert done["publishes"] + done["promotes"] >= 6
+    assert told.cuts > 2
+    assert done["publishes"] + done["promotes"] >= 4

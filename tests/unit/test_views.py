@@ -181,6 +181,21 @@ def test_a_key_is_taken_and_has_the_type_that_duckdb_gives_it(key: str, kind: st
         ("sum(extract(dow FROM booked_at)) AS x", "booked_at", "YEAR, MONTH, DAY, HOUR"),
         ("count(CAST(amount AS VARCHAR)) AS x", "amount", "keep it as it is"),
         ("count(quantity, amount) AS x", "quantity, amount", "exactly one argument"),
+        ("sum(extract(year FROM kind)) AS x", "kind", "a DATE or TIMESTAMP is needed"),
+        ("count(*) FILTER (WHERE hour(quantity) = 1) AS x", "quantity", "a DATE or TIMESTAMP"),
+        ("count(*) FILTER (WHERE quantity || 'a' = 'b') AS x", "quantity", "text is needed"),
+        ("round(sum(amount), count(*)) AS x", "round(", "a fixed number of digits"),
+        ("count(*) FILTER (WHERE kind IS DISTINCT FROM 'a') AS x", "IS DISTINCT", "IS NULL where"),
+        (
+            "count(date_trunc('decade', booked_at)) AS x",
+            "booked_at",
+            "truncates to DECADE; write one of ",
+        ),
+        ("count(*) FILTER (WHERE booked_at > DATE 'soon') AS x", "soon", "DATE '2026-01-31'"),
+        ("count(*) FILTER (WHERE booked_at > TIMESTAMP '1') AS x", "'1'", "'2026-01-31 09:30:00'"),
+        ("sum(abs(kind)) AS x", "kind", "a number is needed"),
+        ("count(*) FILTER (WHERE kind BETWEEN 1 AND 2) AS x", "kind BETWEEN 1 AND 2", "a CAST"),
+        ("sum(-kind) AS x", "kind", "a number is needed"),
     ],
 )
 def test_a_refused_measure_is_named_with_its_file_and_a_remedy(
@@ -302,6 +317,64 @@ def test_an_average_is_rounded_half_away_from_zero(
     for amount in amounts:
         book(lake, amount)
     assert both(lake, by_currency("avg(amount) AS x")) == [("EUR", Decimal(mean))]
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        "count(*) FILTER (WHERE quantity BETWEEN 1 AND 2)",
+        "count(*) FILTER (WHERE NOT quantity BETWEEN 2 AND 3)",
+        "count(*) FILTER (WHERE booked_at BETWEEN '2026-03-01' AND '2026-03-02 10:00:00')",
+        "sum(-amount)",
+        "sum(abs(amount))",
+        "sum(- -quantity + abs(-quantity))",
+        "-sum(amount)",
+        "abs(sum(amount))",
+        "count(*) FILTER (WHERE true)",
+        "count(*) FILTER (WHERE (quantity > 1) IS TRUE)",
+        "count(*) FILTER (WHERE (quantity > 1) IS NOT TRUE)",
+        "count(*) FILTER (WHERE amount IS NULL OR quantity IS NULL)",
+        "count(*) FILTER (WHERE amount IS NOT NULL AND quantity = 2)",
+        "sum(CASE WHEN quantity > 2 THEN 7 WHEN quantity = 2 THEN 5 ELSE 3 END)",
+        "sum(CASE quantity WHEN 1 THEN 7 WHEN 2 THEN 5 END)",
+        "sum(if(amount < 0, 1, 2))",
+        "sum(CASE WHEN quantity > 2 THEN amount END)",
+        "sum(coalesce(amount, quantity, 9))",
+        "sum(nullif(quantity, 2))",
+        "sum((quantity + 1) * (quantity - 2))",
+        "sum(quantity + 1 * quantity - 2)",
+        "sum(amount - quantity)",
+        "count(*) FILTER (WHERE kind || '!' = 'sale!')",
+        "count(*) FILTER (WHERE kind LIKE '_a%')",
+        "count(*) FILTER (WHERE kind IN ('sale', 'return') AND NOT quantity IN (1, 3))",
+        "count(*) FILTER (WHERE date_trunc('day', booked_at) = '2026-03-01')",
+        "count(*) FILTER (WHERE extract(hour FROM booked_at) = 9 OR day(booked_at) = 2)",
+        "sum(extract(month FROM booked_at) * 100 + year(booked_at))",
+        "count(nullif(kind, 'sale'))",
+        "sum(amount) FILTER (WHERE quantity > 1)",
+        "coalesce(sum(amount) FILTER (WHERE quantity > 7), 0)",
+        "coalesce(sum(quantity), 5)",
+        "sum(amount) > 3 AND count(*) > 2",
+        "CASE WHEN count(amount) = 0 THEN 'none' ELSE 'some' END",
+        "sum(quantity) + count(*) * 2 - count(quantity)",
+        "round(sum(amount), 1)",
+        "round(sum(amount))",
+        "CAST(sum(quantity) AS DECIMAL(38, 2))",
+    ],
+)
+def test_each_kind_of_expression_means_what_the_same_text_means_in_duckdb(
+    lake: duckdb.DuckDBPyConnection, item: str
+) -> None:
+    for currency in ("EUR", "USD"):
+        for number, amount in enumerate(["5", "-7.5", "0.0625", None]):
+            book(lake, amount, quantity=number or None, currency=currency)
+    book(lake, "-1.25", kind="return", quantity=3)
+    book(lake, None, kind="two", quantity=None, currency="GBP")
+    moved = "UPDATE ledger SET booked_at = TIMESTAMP '2026-03-02 10:00:01' WHERE quantity = 2"
+    lake.execute(moved)
+    plain = lake.execute(f"SELECT currency, {item} AS x FROM ledger GROUP BY currency").fetchall()
+    assert sorted(both(lake, by_currency(f"{item} AS x"))) == sorted(plain)
+    assert len(plain) == 3
 
 
 def test_a_ratio_over_zero_is_null(lake: duckdb.DuckDBPyConnection) -> None:
