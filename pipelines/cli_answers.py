@@ -114,7 +114,8 @@ def status_command(ctx: click.Context, as_json: bool) -> None:
     """Where the log ends, where the views stand, and what was counted, doubled or refused."""
     from pipelines.status import status
 
-    with open_lake(ctx, read_only=True) as lake:
+    # Many small reads: a second thread would only wait for the first.
+    with open_lake(ctx, read_only=True, threads=1) as lake:
         result = status(lake)
     proof = result["certificate"]
     lines = [
