@@ -97,9 +97,13 @@ def _once(lake: Lake, *, as_json: bool) -> None:
 
 
 def _follow(lake: Lake) -> None:
+    import signal
+
     from pipelines import pump
     from pipelines.speed import Speed
 
+    # What a service manager sends means the same as ctrl-C, also where that is ignored.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with Speed.open(lake) as speed:
         for commit in pump.follow(lake, speed):
             console.note(f"commit {commit.number}: {commit.events:,} events, at {commit.position}")

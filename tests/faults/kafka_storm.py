@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import random
-import signal
 import subprocess
 import sys
 import tempfile
@@ -193,7 +192,7 @@ class Storm:
         follow = self._running["speed layer"]
         if follow.poll() is not None:
             raise SystemExit(self.said("speed layer"))
-        follow.send_signal(signal.SIGINT)
+        follow.terminate()
         follow.wait(300)  # on a busy machine: what is being decoded is decoded to its end
         self.home.once()
         self.figures.seconds = time.monotonic() - started

@@ -110,7 +110,7 @@ def test_a_speed_layer_outlives_a_broker_that_is_killed_and_started_again(
         home.append(lines[60:])
         wait_for(home, len(lines))
         assert follow.poll() is None
-        follow.send_signal(signal.SIGINT)
+        follow.send_signal(signal.SIGTERM)
         assert follow.wait(20) == 0
         assert follow.stderr is not None
         assert "broker" in follow.stderr.read(), "the fault was not noticed"

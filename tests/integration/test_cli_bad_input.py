@@ -220,7 +220,8 @@ def test_a_second_speed_layer_is_refused_and_the_first_goes_on(
         assert filled.json("status")["speed"] == "running"
         Truth.of([*GOOD, *more]).check(filled)
         first.terminate()
-        assert first.wait(20) != 0
+        assert first.wait(20) == 0
+        assert "stopped; what is committed stays" in first.stderr.read()
     assert filled.json("status")["speed"] == "not running"
 
 
