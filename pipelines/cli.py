@@ -174,7 +174,7 @@ def run(arguments: list[str]) -> int:  # noqa: PLR0911 - one return an outcome
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as e:
-        if str(e) == "Query interrupted":  # what DuckDB makes of ctrl-C
+        if interrupted(e):
             _say(_STOPPED)
             return 130
         if os.environ.get("HEADRACE_DEBUG"):
@@ -182,6 +182,11 @@ def run(arguments: list[str]) -> int:  # noqa: PLR0911 - one return an outcome
         _say(_unforeseen(e))
         return 1
     return outcome if isinstance(outcome, int) else 0
+
+
+def interrupted(e: Exception) -> bool:
+    """Whether an error is what DuckDB makes of ctrl-C."""
+    return str(e) == "Query interrupted"
 
 
 def _unforeseen(e: Exception) -> str:

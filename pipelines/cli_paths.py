@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipelines import console
-from pipelines.cli import open_lake
+from pipelines.cli import interrupted, open_lake
 from pipelines.cli_log import json_option
 from pipelines.errors import LockError, UsageError
 
@@ -99,11 +99,20 @@ def _once(lake: Lake, *, as_json: bool) -> None:
 def _follow(lake: Lake) -> None:
     import signal
 
+    # What a service manager sends means the same as ctrl-C, also where that is ignored.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        _commits(lake)
+    except Exception as e:
+        if interrupted(e):
+            raise KeyboardInterrupt from e
+        raise
+
+
+def _commits(lake: Lake) -> None:
     from pipelines import pump
     from pipelines.speed import Speed
 
-    # What a service manager sends means the same as ctrl-C, also where that is ignored.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with Speed.open(lake) as speed:
         for commit in pump.follow(lake, speed):
             console.note(f"commit {commit.number}: {commit.events:,} events, at {commit.position}")
