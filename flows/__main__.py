@@ -90,6 +90,9 @@ def serve() -> None:
     _check_server()
     import asyncio
 
+    # A shell starts what it puts in the background with SIGINT ignored; SIGTERM needs it below.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
     deployed: list[UUID] = []
     with open_lake(chosen) as lake:
         home = lake.home
