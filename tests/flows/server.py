@@ -71,6 +71,55 @@ def prefect_server(home: Path) -> Iterator[Server]:
     command += ["--host", "127.0.0.1", "--port", str(port)]
     log = home / "server.log"
     with log.open("wb") as out:
+        running = subprocess.Popen(
+            command, env={**environment, **quiet(home)}, stdout=out, stderr=out
+        )
+        try:
+            wait_for(lambda: _healthy(server, running), _START, lambda: log.read_text()[-2000:])
+            yield server
+        finally:
+            running.terminate()
+            try:
+                running.wait(30)
+            except subprocess.TimeoutExpired:
+                running.kill()
+                running.wait()
+
+
+def _healthy(server: Server, running: subprocess.Popen[bytes]) -> bool:
+    assert running.poll() is None, "the server ended"
+    try:
+        return httpx.get(f"{server.url}/health", timeout=5).status_code == 200
+    except httpx.HTTPError:
+        return False
+
+
+def wait_for(
+    found: Callable[[], Any], seconds: float, otherwise: Callable[[], object] = lambda: ""
+) -> Any:
+    """Ask until the answer is something; fails after so many seconds."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if answer := found():
+            return answer
+        time.sleep(0.5)
+    raise AssertionError(f"not within {seconds} s: {otherwise()}")
+
+
+@contextlib.contextmanager
+def serving(
+    home: Path, server: Server, log: Path, chosen: Mapping[str, object]
+) -> Iterator[subprocess.Popen[bytes]]:
+    """`headrace flows serve` as a process of its own; ended by SIGTERM with the block."""
+    environment = {
+        k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "HEADRACE_"))
+    }
+    environment |= server.environment
+    environment |= {f"HEADRACE_{name.upper()}": str(value) for name, value in chosen.items()}
+    # As a shell starts what it puts in the background: ctrl-C is not for it.
+    command = ["bash", "-c", 'trap "" INT; exec "$@"', "bash"]
+    command += [sys.executable, "-m", "pipelines.cli", "--home", str(home), "flows", "serve"]
+    with log.open("ab") as out:
         running = subprocess.Popen(command, env=environment, stdout=out, stderr=out)
         try:
             yield running
