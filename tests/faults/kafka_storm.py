@@ -9,6 +9,7 @@ end each acknowledged event must lie at its place in the archive, and what is se
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import random
 import subprocess
@@ -68,49 +69,54 @@ class Figures:
 
 def produce(url: str, lines: Path, acks: Path) -> int:
     """Send each line until it is acknowledged; goes on where an earlier call was killed."""
+    while not _sent(Address.parse(url), lines, acks):
+        print("sending again what is not acknowledged, with a new producer", flush=True)
+    return 0
+
+
+def _sent(address: Address, lines: Path, acks: Path) -> bool:
+    """Send what is not acknowledged yet; whether all of it is now.
+
+    A client can be stuck for good after its broker was killed: it is given up, and all that it
+    held is sent again.
+    """
     from kafka import KafkaProducer
 
-    address = Address.parse(url)
     done = set(acknowledged(acks))
     with acks.open("a", encoding="ascii") as out, lines.open("rb") as source:
         writer = KafkaProducer(
             bootstrap_servers=list(address.servers), acks="all", enable_idempotence=True,
             linger_ms=5, batch_size=1 << 17, compression_type="lz4", delivery_timeout_ms=20_000,
-            request_timeout_ms=5_000, max_block_ms=120_000, bootstrap_timeout_ms=120_000,
+            request_timeout_ms=5_000, max_block_ms=20_000, bootstrap_timeout_ms=120_000,
         )  # fmt: skip
-        waiting: dict[int, tuple[Any, bytes]] = {}
+        waiting: dict[int, Any] = {}
 
         def settle(*, wait: bool) -> None:
-            """Record what is acknowledged, from the oldest on; send again what failed."""
+            """Record what is acknowledged, from the oldest on."""
             while waiting:
-                number, (sent, raw) = next(iter(waiting.items()))
+                number, sent = next(iter(waiting.items()))
                 if not wait and not sent.is_done:
                     break
+                told = sent.get(timeout=30)
+                out.write(f"{number} {told.partition} {told.offset}\n")
                 del waiting[number]
-                try:
-                    told = sent.get(timeout=60)
-                    out.write(f"{number} {told.partition} {told.offset}\n")
-                except Exception:  # noqa: BLE001 - whatever it was: send it again
-                    waiting[number] = (send(raw), raw)
             out.flush()
 
-        def send(raw: bytes) -> Any:
-            key = json.loads(raw)["subject"].encode()
-            while True:
-                try:
-                    return writer.send(address.topic, key=key, value=raw)
-                except Exception:  # noqa: BLE001, S112 - the broker is away: try until it is back
-                    continue
-
-        for number, line in enumerate(source):
-            if number not in done:
-                raw = line.rstrip(b"\n")
-                waiting[number] = (send(raw), raw)
-                if len(waiting) % 500 == 0:
-                    settle(wait=len(waiting) >= _IN_FLIGHT)
-        settle(wait=True)
+        try:
+            for number, line in enumerate(source):
+                if number not in done:
+                    raw = line.rstrip(b"\n")
+                    key = json.loads(raw)["subject"].encode()
+                    waiting[number] = writer.send(address.topic, key=key, value=raw)
+                    if len(waiting) % 500 == 0:
+                        settle(wait=len(waiting) >= _IN_FLIGHT)
+            settle(wait=True)
+        except Exception:  # noqa: BLE001 - whatever it was: send again what is not acknowledged
+            with contextlib.suppress(Exception):
+                writer.close(timeout=0)
+            return False
         writer.close()
-    return 0
+    return True
 
 
 def acknowledged(acks: Path) -> dict[int, tuple[int, int]]:
