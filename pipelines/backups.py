@@ -20,6 +20,8 @@ from pipelines.home import Home
 from pipelines.logs import logger
 
 _KEPT = 2
+_PATIENCE_MS = 2_000
+"""Milliseconds that writers may have to wait for readers, so that the journal can begin anew."""
 _LONGEST = 600
 """Seconds for a copy: 100 MB take less than one."""
 
@@ -34,7 +36,14 @@ with closing(sqlite3.connect(sys.argv[1])) as a, closing(sqlite3.connect(sys.arg
         sys.exit(said)
     print(b.execute("SELECT max(snapshot_id) FROM ducklake_snapshot").fetchone()[0])
 """
-"""Runs in a process of its own. A second SQLite library in a process that has the catalog open
+_SHORTEN = """
+import sqlite3, sys
+from contextlib import closing
+with closing(sqlite3.connect(sys.argv[1])) as a:
+    a.execute(f"PRAGMA busy_timeout = {int(sys.argv[2])}")
+    print(*a.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone())
+"""
+"""Both run in a process of their own. A second SQLite library in one that has the catalog open
 would drop the first one's locks when it closes the file."""
 
 
@@ -75,17 +84,38 @@ def keep(home: Home) -> Backup | None:
     return backup
 
 
+def shorten(home: Home) -> bool:
+    """Move SQLite's write-ahead log into the catalog and begin it anew; whether that went well.
+
+    By itself SQLite begins anew only while nobody reads. Where readers never pause, the log would
+    grow with each commit, and each read look through all of it. Writers wait meanwhile.
+    """
+    if home.catalog_url is not None:
+        return True
+    try:
+        said = _apart(_SHORTEN, str(home.catalog), str(_PATIENCE_MS))
+    except (OSError, subprocess.SubprocessError) as e:
+        logger("backup").warning("journal not shortened", cause=_cause(e))
+        return False
+    return said.split()[0] == "0"
+
+
 def copy(catalog: Path, target: Path) -> int:
     """Copy a catalog, consistent whoever writes to it, and check the copy. Gives its snapshot.
 
     Raises:
         subprocess.SubprocessError: it could not be copied, or the copy is not whole.
     """
-    command = [sys.executable, "-I", "-S", "-c", _COPY, str(catalog), str(target)]
+    return int(_apart(_COPY, str(catalog), str(target)))
+
+
+def _apart(program: str, *arguments: str) -> str:
+    """Run one of our few lines in a process of its own; gives what it printed."""
+    command = [sys.executable, "-I", "-S", "-c", program, *arguments]
     ran = subprocess.run(  # noqa: S603 - our own few lines
         command, capture_output=True, text=True, timeout=_LONGEST, check=True
     )
-    return int(ran.stdout)
+    return ran.stdout
 
 
 def kept(home: Home) -> list[Backup]:

@@ -51,6 +51,11 @@ class Home:
         return self.path / "catalog.sqlite"
 
     @property
+    def journal(self) -> Path:
+        """SQLite's write-ahead log of the catalog."""
+        return self.path / "catalog.sqlite-wal"
+
+    @property
     def catalog_place(self) -> str:
         """Where the catalog is, to be told."""
         return self.catalog_url or str(self.catalog)

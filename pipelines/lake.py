@@ -40,6 +40,10 @@ _RENEWED = 300
 """Transactions after which a connection is made anew: at most some 15 MB of what it remembers."""
 
 
+_LONG_JOURNAL = 4 << 20
+"""Bytes of SQLite's write-ahead log, some 15 commits: a longer one, each read would feel."""
+
+
 def utc_now() -> datetime:
     """The wall clock, in UTC, without a zone: as the lake stores times."""
     return datetime.now(UTC).replace(tzinfo=None)
@@ -66,6 +70,7 @@ class Lake:
         self._named: set[Path] = set()
         self._alone = False
         self._side: duckdb.DuckDBPyConnection | None = None
+        self._long_journal = _LONG_JOURNAL
         # What `integrity` remembers of this lake.
         self.checked: tuple[int, frozenset[tuple[str, str]]] = (-1, frozenset())
         self.chain: list[tuple[int, Position]] = []
@@ -226,8 +231,19 @@ class Lake:
                     ) from e
                 raise
             self._mark()
+            self._shorten_journal()
         if what == "publish":
             backups.keep(self.home)
+
+    def _shorten_journal(self) -> None:
+        """Keep SQLite's write-ahead log short, also where readers never pause."""
+        try:
+            size = self.home.journal.stat().st_size
+        except OSError:
+            return  # none, or a catalog elsewhere
+        if size >= self._long_journal:
+            done = backups.shorten(self.home)
+            self._long_journal = _LONG_JOURNAL if done else 2 * size
 
     def _commit(self, tx: Transaction) -> None:
         """Commit, and let a commit that failed leave nothing half done.

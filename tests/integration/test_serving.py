@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+import threading
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -167,3 +169,34 @@ def test_writers_go_on_over_connections_that_are_made_anew(
             speed.run()
         assert at.con is not first
         assert verify.verify(at).equal
+
+
+def test_the_catalogs_journal_stays_short_where_readers_never_pause(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lake, "_LONG_JOURNAL", 200_000)
+    over, asked = threading.Event(), []
+
+    def read() -> None:
+        with serving.connect(home, threads=1) as served:
+            while not over.is_set():
+                asked.append(served.query(f"{COUNT} -- {len(asked)}").position)
+
+    readers = [threading.Thread(target=read) for _ in range(2)]
+    longest = 0
+    with opened(home) as at:
+        for reader in readers:
+            reader.start()
+        try:
+            for seed in range(60):
+                append(at, events(2, seed=200 + seed))
+                with contextlib.suppress(FileNotFoundError):  # whoever closes last removes it
+                    longest = max(longest, at.home.journal.stat().st_size)
+        finally:
+            over.set()
+            for reader in readers:
+                reader.join()
+    assert 0 < longest < 600_000, "it began anew, again and again"
+    assert len(asked) > 20
+    with serving.connect(home, threads=1) as served:
+        assert served.query("SELECT 1").rows == ((1,),)
