@@ -49,6 +49,8 @@ SELECT
 PARTITIONS = 4
 LONGEST_WAIT = 20.0
 """Seconds that no answer may take, on a machine that everything here shares."""
+PAUSE = 0.25
+"""Seconds between two commits, and between two switches, so that readers get their turn as well."""
 SALTED = 0.5
 """The share of queries that no cache can know."""
 
@@ -120,6 +122,7 @@ def write(folder: Path, publishes: int, seed: int) -> dict[str, Any]:
                         done["again"] += 1
                     if done["publishes"] + done["promotes"] >= publishes:
                         (folder / "enough").touch()
+                    over.wait(PAUSE)
         except Exception as e:  # noqa: BLE001 - raised below, when the readers are let go
             broke.append(e)
             (folder / "enough").touch()
@@ -140,6 +143,7 @@ def write(folder: Path, publishes: int, seed: int) -> dict[str, Any]:
                 sent.flush()
                 Log(at).append(lines, ["load"] * len(lines))
                 commits += len(speed.run())
+                time.sleep(PAUSE)
         finally:
             over.set()
             switcher.join()
