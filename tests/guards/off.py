@@ -124,9 +124,9 @@ def _digests() -> None:
 
 
 def _quarantine() -> None:
-    from pipelines import log
+    from pipelines import arrival
 
-    _set(log, "_quarantine", _nothing)
+    _set(arrival, "quarantine", _nothing)
 
 
 def _upcast() -> None:
