@@ -259,6 +259,8 @@ class KafkaLog:
 
     def _drop_producer(self) -> None:
         if self._writer is not None:
+            # Its close() first waits for what it holds, and gives up half closed where that fails.
+            self._writer.flush = _nothing
             with contextlib.suppress(Exception):
                 self._writer.close(timeout=0)
             self._writer = None
@@ -293,6 +295,10 @@ class KafkaLog:
                     max_block_ms=timeout,
                 )
         return self._writer
+
+
+def _nothing(timeout: float | None = None) -> None:
+    """Instead of a flush."""
 
 
 def _group(lake: Lake) -> str:
