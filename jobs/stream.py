@@ -24,7 +24,7 @@ from pipelines.change import Change
 from pipelines.duck import engine
 from pipelines.errors import HeadraceError, JobError
 from pipelines.event_log import Fetched
-from pipelines.generations import Generation
+from pipelines.generation import Generation
 from pipelines.log import Log
 from pipelines.parts import Part
 from pipelines.position import Position

@@ -18,7 +18,7 @@ from pipelines import checks, expectations, generations, integrity
 from pipelines.checks import Finding
 from pipelines.duck import literal
 from pipelines.errors import DamageError, SeamError
-from pipelines.generations import Generation
+from pipelines.generation import Generation, table_columns
 from pipelines.lake import Lake
 from pipelines.log import Log
 from pipelines.position import Position
@@ -46,7 +46,7 @@ class Staged:
     @property
     def tables(self) -> dict[str, str]:
         """Name to relation of all that it holds."""
-        return {name: self.relation(name) for name in generations.table_columns(self.views)}
+        return {name: self.relation(name) for name in table_columns(self.views)}
 
 
 @dataclass(frozen=True)

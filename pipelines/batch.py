@@ -17,7 +17,7 @@ from pipelines import engines, generations, integrity, publishing
 from pipelines.audit import Audited, Auditor, Core, Staged
 from pipelines.engines import Task
 from pipelines.errors import DamageError, SeamError
-from pipelines.generations import Generation
+from pipelines.generation import Generation
 from pipelines.lake import Lake
 from pipelines.log import Log
 from pipelines.logs import logger

@@ -26,7 +26,7 @@ from pipelines.log import Log
 from pipelines.parts import Part
 
 if TYPE_CHECKING:
-    from pipelines.generations import Generation
+    from pipelines.generation import Generation
     from pipelines.kafka_log import KafkaLog
     from pipelines.lake import Lake
     from pipelines.position import Position

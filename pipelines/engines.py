@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from pipelines import integrity
 from pipelines.errors import JobError, UsageError
-from pipelines.generations import Generation
+from pipelines.generation import Generation
 from pipelines.incremental import run_plan
 from pipelines.lake import Lake
 from pipelines.log import Log

@@ -14,7 +14,7 @@ from pipelines import alerts, audit, conflicts, generations, integrity, refused,
 from pipelines.audit import Audited, Auditor, Judgement
 from pipelines.checks import Finding
 from pipelines.errors import DamageError, JobError, SeamError, UsageError
-from pipelines.generations import Generation
+from pipelines.generation import Generation
 from pipelines.lake import Lake
 from pipelines.log import Log
 from pipelines.position import Position

@@ -14,7 +14,7 @@ from pipelines import alerts, audit, checks, expectations, generations, integrit
 from pipelines.checks import Finding
 from pipelines.duck import literal
 from pipelines.errors import UsageError
-from pipelines.generations import Generation
+from pipelines.generation import Generation
 from pipelines.lake import Lake
 from pipelines.log import Log, between
 from pipelines.position import Position

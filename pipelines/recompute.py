@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pipelines import integrity
 from pipelines.fold import fold_in_slices
-from pipelines.generations import table_columns
+from pipelines.generation import table_columns
 from pipelines.lake import Lake
 from pipelines.log import TYPED_COLUMNS, Log
 from pipelines.position import Position

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from pipelines import cells
 from pipelines.duck import literal
-from pipelines.generations import Generation
+from pipelines.generation import Generation
 from pipelines.lake import Lake
 from pipelines.log import Log, between
 from pipelines.position import Position

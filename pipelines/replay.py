@@ -17,7 +17,7 @@ from datetime import datetime
 
 from pipelines import generations, integrity, restatements
 from pipelines.errors import PromotionError, SeamError
-from pipelines.generations import Generation
+from pipelines.generation import Generation
 from pipelines.lake import Lake
 from pipelines.log import Log
 from pipelines.logs import logger

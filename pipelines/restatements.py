@@ -14,7 +14,7 @@ from itertools import starmap
 from typing import TYPE_CHECKING, Any
 
 from pipelines import cells, generations, integrity
-from pipelines.generations import Generation
+from pipelines.generation import Generation
 from pipelines.lake import Lake
 from pipelines.log import between
 from pipelines.position import Position

@@ -29,7 +29,7 @@ from pipelines import generations, integrity, settings
 from pipelines import home as homes
 from pipelines.duck import literal
 from pipelines.errors import HomeError, QueryError, SeamError, UsageError
-from pipelines.generations import Generation
+from pipelines.generation import Generation
 from pipelines.lake import Lake, open_lake
 from pipelines.log import Log
 from pipelines.position import Position

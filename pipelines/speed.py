@@ -21,7 +21,7 @@ from pipelines.change import Change
 from pipelines.duck import engine
 from pipelines.errors import SeamError
 from pipelines.event_log import Fetched
-from pipelines.generations import Generation
+from pipelines.generation import Generation
 from pipelines.lake import Lake
 from pipelines.log import TYPED_COLUMNS, Log
 from pipelines.logs import logger

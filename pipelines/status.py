@@ -8,7 +8,7 @@ from typing import Any
 
 from pipelines import generations, integrity, quarantine
 from pipelines.errors import HeadraceError, LockError
-from pipelines.generations import Generation
+from pipelines.generation import Generation
 from pipelines.lake import Lake
 from pipelines.log import Log
 from pipelines.position import Position

@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Any
 
 from pipelines import alerts, generations, integrity
-from pipelines.generations import Generation
+from pipelines.generation import Generation
 from pipelines.lake import Lake
 from pipelines.log import Log
 from pipelines.position import Position

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import importlib
 import json
 import os
 import random
@@ -268,36 +269,18 @@ def commands() -> Iterator[tuple[Path, Commands]]:
             running.close()
 
 
+_NEEDED = (
+    "duckdb", "numpy", "pyarrow", "pipelines.arrival", "pipelines.batch", "pipelines.cli_answers",
+    "pipelines.cli_generations", "pipelines.cli_log", "pipelines.cli_paths",
+    "pipelines.maintenance", "pipelines.replay", "pipelines.verify", "pipelines.views",
+)  # fmt: skip
+"""What a command imports: once, before it is forked."""
+
+
 def _serve() -> None:
     """Fork a command for each request on standard input; answer with its exit code."""
-    import duckdb
-    import numpy as np
-    import pyarrow as pa
-
-    from pipelines import (
-        batch,
-        cli_answers,
-        cli_generations,
-        cli_log,
-        cli_paths,
-        maintenance,
-        replay,
-        verify,
-    )
-
-    del (
-        duckdb,
-        np,
-        pa,
-        batch,
-        cli_answers,
-        cli_generations,
-        cli_log,
-        cli_paths,
-        maintenance,
-        replay,
-        verify,
-    )
+    for module in _NEEDED:
+        importlib.import_module(module)
     for line in sys.stdin:
         request = json.loads(line)
         child = os.fork()
