@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,12 +11,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import settings as hypothesis_settings
 
+from tests.kafka.spark import QUICK
+
 if TYPE_CHECKING:
     from pipelines.lake import Lake
 
 # The same examples on every run and machine: a red test stays red until it is repaired.
 hypothesis_settings.register_profile("headrace", derandomize=True, deadline=None, database=None)
 hypothesis_settings.load_profile("headrace")
+
+# Read by Spark's own start script, so that it reaches every driver, whoever starts it.
+os.environ.setdefault("SPARK_SUBMIT_OPTS", QUICK)
 
 MakeLake = Callable[..., "Lake"]
 

@@ -13,11 +13,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from jobs.batch import QUICK_JAVA
 from tests.kafka.broker import fetched, free_port
 
 POM = Path(__file__).with_name("spark-pom.xml")
-_QUICK = "-XX:+UseSerialGC -XX:TieredStopAtLevel=1"
-"""A short-lived Java machine mostly compiles itself; the quick compiler halves that."""
+QUICK = f"-XX:+UseSerialGC {QUICK_JAVA}"
+"""Java's options for a Spark that lives for one test; conftest gives them to every driver."""
 _STARTS_WITHIN = 90
 """Seconds; ten are usual."""
 
@@ -72,7 +73,7 @@ def standalone(workers: int = 2) -> Iterator[Standalone]:
         "SPARK_HOME": str(home),
         "SPARK_LOCAL_IP": "127.0.0.1",
         "SPARK_DAEMON_MEMORY": "256m",
-        "SPARK_DAEMON_JAVA_OPTS": _QUICK,
+        "SPARK_DAEMON_JAVA_OPTS": QUICK,
     }
     started: list[subprocess.Popen[bytes]] = []
 
@@ -89,7 +90,7 @@ def standalone(workers: int = 2) -> Iterator[Standalone]:
     with tempfile.TemporaryDirectory(prefix="spark-", ignore_cleanup_errors=True) as made:
         folder = Path(made)
         (folder / "spark-defaults.conf").write_text(
-            f"spark.driver.extraJavaOptions {_QUICK}\nspark.executor.extraJavaOptions {_QUICK}\n"
+            f"spark.driver.extraJavaOptions {QUICK}\nspark.executor.extraJavaOptions {QUICK}\n"
         )
         cluster = Standalone(url, f"http://127.0.0.1:{web}/json/", folder)
         try:
