@@ -65,8 +65,10 @@ class Damage:
     what: str
 
 
-def check(lake: Lake, tables: Iterable[Table]) -> None:
+def check(lake: Lake, tables: Iterable[Table], snapshot: int | None = None) -> None:
     """Refuse damaged data files of tables that are about to be read, at the lake's state now.
+
+    `snapshot` is the number of that state, for whoever knows it already.
 
     Costs nothing if the same tables were checked at the same snapshot, a look at each file if this
     process has hashed them before.
@@ -75,7 +77,8 @@ def check(lake: Lake, tables: Iterable[Table]) -> None:
         DamageError: a file is missing, cut, changed, or was never recorded.
     """
     wanted = frozenset(tables)
-    snapshot = int(lake.row("SELECT id FROM lake.current_snapshot()")[0])
+    if snapshot is None:
+        snapshot = int(lake.row("SELECT id FROM lake.current_snapshot()")[0])
     if lake.checked[0] != snapshot:
         lake.checked = (snapshot, frozenset())
     missing = wanted - lake.checked[1]

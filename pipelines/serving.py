@@ -97,7 +97,6 @@ class Serving:
 
     def __init__(self, lake: Lake) -> None:
         self._lake = lake
-        self._cache: OrderedDict[tuple[int, str, int | None], Answer] = OrderedDict()
         self._ready()
 
     def __enter__(self) -> Self:
@@ -134,8 +133,8 @@ class Serving:
             if key in self._cache:
                 self._cache.move_to_end(key)
                 return self._cache[key]
-            line = generations.read(self._lake)
-            integrity.check(self._lake, self._read_by(sql, line))
+            line = self._line_at(snapshot)
+            integrity.check(self._lake, self._read_by(sql, line), snapshot)
             answer = self._run(sql, max_rows, timeout)
         answer = replace(
             answer, cut=line.cut, position=line.position, logic=line.logic, generation=line.number
@@ -146,13 +145,25 @@ class Serving:
         return answer
 
     def _ready(self) -> None:
-        """Guard the connection, and give the restatement ledger its short name."""
+        """Guard the connection, and give the restatement ledger its short name.
+
+        Nothing is remembered of the connection before: the catalog may have been restored since,
+        and count other snapshots by the same numbers.
+        """
+        self._cache: OrderedDict[tuple[int, str, int | None], Answer] = OrderedDict()
+        self._line: tuple[int, Generation] | None = None
         guard(self._lake)
         columns = ", ".join(RESTATEMENTS)
         self._lake.con.execute(
             "CREATE OR REPLACE TEMP VIEW restatements AS "
             f"SELECT {columns} FROM lake.sys.restatements"
         )
+
+    def _line_at(self, snapshot: int) -> Generation:
+        """What is live at the snapshot of the open transaction, its seam checked; read once."""
+        if self._line is None or self._line[0] != snapshot:
+            self._line = (snapshot, generations.read(self._lake))
+        return self._line[1]
 
     def _read_by(self, sql: str, line: Generation) -> set[integrity.Table]:
         """The tables that a query reads, behind the views; all that are served if in doubt."""

@@ -34,23 +34,24 @@ from pipelines.speed import Speed
 from tests.e2e.command import REPOSITORY, environment
 from tests.e2e.orders import amount, events
 
-TORN = """
-SELECT
-  (SELECT sum(net) FROM revenue_by_day) AS by_day,
-  (SELECT sum(net) FROM country_sales) AS by_country,
-  (SELECT sum(net) FROM customer_value) AS by_customer,
-  (SELECT sum(amount) FROM ledger) AS by_ledger,
-  (SELECT sum(net) FROM orders) AS by_order,
-  (SELECT sum(orders) FROM revenue_by_minute) AS placed_by_minute,
-  (SELECT sum(placed) FROM order_funnel) AS placed,
-  (SELECT count(*) FROM orders) AS placed_orders
-"""
+MONEY = (
+    "(SELECT sum(net) FROM revenue_by_day)",
+    "(SELECT sum(net) FROM country_sales)",
+    "(SELECT sum(net) FROM customer_value)",
+    "(SELECT sum(amount) FROM ledger)",
+    "(SELECT sum(net) FROM orders)",
+)
+PLACED = (
+    "(SELECT sum(orders) FROM revenue_by_minute)",
+    "(SELECT sum(placed) FROM order_funnel)",
+    "(SELECT count(*) FROM orders)",
+)
 """Five ways to the same money and three to the same count. An answer is torn if they differ."""
+ALL_WAYS = 0.1
+"""The share of queries that go all ways; the others go two to the money, one to the count."""
 PARTITIONS = 4
 LONGEST_WAIT = 20.0
 """Seconds that no answer may take, on a machine that everything here shares."""
-PAUSE = 0.25
-"""Seconds between two commits, and between two switches, so that readers get their turn as well."""
 SALTED = 0.5
 """The share of queries that no cache can know."""
 
@@ -98,7 +99,15 @@ class Sums:
         return net, sum(self.orders[p][o] for p, o in enumerate(position))
 
 
-def write(folder: Path, publishes: int, seed: int) -> dict[str, Any]:
+def question(chance: random.Random) -> tuple[str, int]:
+    """A query that goes some of the ways, and how many of them lead to the money."""
+    money, placed = MONEY, PLACED
+    if chance.random() >= ALL_WAYS:
+        money, placed = tuple(chance.sample(MONEY, 2)), (chance.choice(PLACED),)
+    return f"SELECT {', '.join((*money, *placed))}", len(money)
+
+
+def write(folder: Path, publishes: int, seed: int, pause: float) -> dict[str, Any]:
     """Append and commit in one thread; publish, promote, roll back, maintain in another."""
     chosen = settings.load(
         folder / "home",
@@ -122,7 +131,7 @@ def write(folder: Path, publishes: int, seed: int) -> dict[str, Any]:
                         done["again"] += 1
                     if done["publishes"] + done["promotes"] >= publishes:
                         (folder / "enough").touch()
-                    over.wait(PAUSE)
+                    over.wait(pause)
         except Exception as e:  # noqa: BLE001 - raised below, when the readers are let go
             broke.append(e)
             (folder / "enough").touch()
@@ -143,7 +152,7 @@ def write(folder: Path, publishes: int, seed: int) -> dict[str, Any]:
                 sent.flush()
                 Log(at).append(lines, ["load"] * len(lines))
                 commits += len(speed.run())
-                time.sleep(PAUSE)
+                time.sleep(pause)
         finally:
             over.set()
             switcher.join()
@@ -184,7 +193,8 @@ def read(folder: Path, queries: int, seed: int) -> dict[str, Any]:
     with serving.connect(folder / "home", threads=1) as served:
         while told["answers"] < queries or not (folder / "enough").exists():
             salted = chance.random() < SALTED
-            sql = f"{TORN.rstrip()}, {chance.randrange(1 << 60)} AS salt" if salted else TORN
+            sql, ways = question(chance)
+            sql += f", {chance.randrange(1 << 60)} AS salt" if salted else ""
             started = time.monotonic()
             try:
                 answer = served.query(sql)
@@ -194,17 +204,18 @@ def read(folder: Path, queries: int, seed: int) -> dict[str, Any]:
                 continue
             seconds.append(time.monotonic() - started)
             # Before the first event a sum is null where a count is 0.
-            row = [value or 0 for value in answer.rows[0][:8]]
+            row = [value or 0 for value in answer.rows[0][: len(answer.columns) - salted]]
+            money, placed = row[:ways], row[ways:]
             told["answers"] += 1
             told["salted"] += salted
-            if len(set(row[:5])) != 1 or len(set(row[5:8])) != 1:
+            if len(set(money)) != 1 or len(set(placed)) != 1:
                 told["torn"] += 1
-                print(f"torn at {answer.position}, cut {answer.cut}: {row}", file=sys.stderr)
+                print(f"torn at {answer.position}, cut {answer.cut}: {sql} {row}", file=sys.stderr)
             told["backwards"] += not answer.position.covers(last)
             told["backwards"] += not answer.position.covers(answer.cut)
             last = answer.position
             key = answer.position.text()
-            now = [str(row[0]), int(row[7])]
+            now = [str(money[0]), int(placed[0])]
             told["unequal"] += found.setdefault(key, now) != now
             cuts.add(answer.cut.text())
             generations.add(answer.generation)
@@ -212,12 +223,17 @@ def read(folder: Path, queries: int, seed: int) -> dict[str, Any]:
             "generations": [*generations]}  # fmt: skip
 
 
-def run(folder: Path, *, publishes: int, queries: int, readers: int, seed: int) -> tuple[Told, Any]:
-    """Let them all loose; gives what the readers were told, and what the writer did."""
+def run(
+    folder: Path, *, publishes: int, queries: int, readers: int, seed: int, pause: float
+) -> tuple[Told, Any]:
+    """Let them all loose; gives what the readers were told, and what the writer did.
+
+    `pause` is the seconds between two commits, and between two switches: readers want a turn too.
+    """
     chosen = settings.load(folder / "home", environ={}, partitions=PARTITIONS)
     lake_tables.create(chosen)
-    writer = _start("write", folder, publishes, seed)
-    asking = [_start("read", folder, queries // readers, seed + n) for n in range(readers)]
+    writer = _start("write", folder, publishes, seed, pause)
+    asking = [_start("read", folder, queries // readers, seed + n, pause) for n in range(readers)]
     told = [process.communicate()[0] for process in asking]
     (folder / "stop").touch()
     wrote = writer.communicate()[0]
@@ -253,7 +269,7 @@ def sound(told: Told) -> bool:
     return bad == 0 and told.slowest < LONGEST_WAIT
 
 
-def _start(what: str, folder: Path, *arguments: int) -> subprocess.Popen[str]:
+def _start(what: str, folder: Path, *arguments: float) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "tests.faults.load", what, str(folder), *map(str, arguments)]
     return subprocess.Popen(
         command, cwd=REPOSITORY, env=environment({}), stdout=subprocess.PIPE, text=True
@@ -263,13 +279,14 @@ def _start(what: str, folder: Path, *arguments: int) -> subprocess.Popen[str]:
 def main() -> int:
     """Print what the readers were told."""
     if sys.argv[1:2] in (["write"], ["read"]):
-        what, folder, number, seed = sys.argv[1:]
-        work = write if what == "write" else read
-        print(json.dumps(work(Path(folder), int(number), int(seed))))
+        what, folder, number, seed, pause = sys.argv[1:]
+        given = Path(folder), int(number), int(seed)
+        print(json.dumps(write(*given, float(pause)) if what == "write" else read(*given)))
         return 0
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     for name, default in (("publishes", 100), ("queries", 20_000), ("readers", 4), ("seed", 1)):
         parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--pause", type=float, default=2.0, help="seconds between two commits")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="headrace-load-") as folder:
         told, done = run(Path(folder), **vars(options))
