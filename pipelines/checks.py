@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from pipelines import data_docs, expectations
 from pipelines.errors import JobError, UsageError
 from pipelines.home import Home
-from pipelines.serving import plain
+from pipelines.selects import plain
 from schemas.expectations import Definition, Expectation, Table
 
 if TYPE_CHECKING:

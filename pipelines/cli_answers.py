@@ -224,7 +224,7 @@ def verify_command(ctx: click.Context, generation: int | None, as_json: bool) ->
 
 def certificate_json(c: Certificate) -> dict[str, Any]:
     """A certificate as `verify --json` prints it."""
-    from pipelines.serving import plain
+    from pipelines.selects import plain
 
     return {
         "equal": c.equal,

@@ -72,7 +72,7 @@ def replay_command(
 
 
 def _diff_json(diff: Diff) -> dict[str, Any]:
-    from pipelines.serving import plain
+    from pipelines.selects import plain
 
     c = diff.comparison
     return {

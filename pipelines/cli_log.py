@@ -223,7 +223,7 @@ def show_log_command(
 
 
 def _print_events(rows: list[tuple[Any, ...]], as_json: bool, *, full: bool = False) -> None:
-    from pipelines.serving import plain
+    from pipelines.selects import plain
 
     names = ["partition", "offset", "time", "type", "order_id", "source", "id", "version", "raw"]
     found = [{n: plain(v) for n, v in zip(names, row, strict=True)} for row in rows]

@@ -43,7 +43,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
 
 def cell(value: object) -> str:
     """One value as a person reads it."""
-    from pipelines.serving import plain
+    from pipelines.selects import plain
 
     if value is None:
         return "-"

@@ -133,7 +133,7 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 def _tables_of(file: Path, found: Mapping[str, Any]) -> dict[str, Table]:
-    from pipelines.serving import check_select
+    from pipelines.selects import check_select
 
     tables = {}
     given = found.get("tables", {})

@@ -13,13 +13,9 @@ never stale.
 
 from __future__ import annotations
 
-import contextlib
-import threading
 from collections import OrderedDict
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Self
 
@@ -27,14 +23,13 @@ import duckdb
 
 from pipelines import generations, integrity, settings
 from pipelines import home as homes
-from pipelines.duck import literal
-from pipelines.errors import HomeError, QueryError, SeamError, UsageError
+from pipelines.errors import HomeError, UsageError
 from pipelines.generation import Generation
 from pipelines.lake import Lake, open_lake
 from pipelines.log import Log
 from pipelines.position import Position
 from pipelines.recompute import recomputed
-from pipelines.refusals import damaged_catalog, malformed
+from pipelines.selects import Rows, as_ours, check_select, guard, plain, select
 
 RESTATEMENTS = (
     "recorded_at", "generation", "base", "view", "key", "measure", "old", "new", "cause",
@@ -47,17 +42,13 @@ _CACHED = 256
 
 
 @dataclass(frozen=True)
-class Answer:
+class Answer(Rows):
     """Rows, and what they are worth: true at `position`, on a base at `cut`, by `logic`."""
 
-    columns: tuple[str, ...]
-    types: tuple[str, ...]
-    rows: tuple[tuple[Any, ...], ...]
     cut: Position
     position: Position
     logic: str
     generation: int
-    truncated: bool = False
     staged: bool = False
 
     def as_json(self) -> dict[str, Any]:
@@ -135,9 +126,13 @@ class Serving:
                 return self._cache[key]
             line = self._line_at(snapshot)
             integrity.check(self._lake, self._read_by(sql, line), snapshot)
-            answer = self._run(sql, max_rows, timeout)
-        answer = replace(
-            answer, cut=line.cut, position=line.position, logic=line.logic, generation=line.number
+            found = select(self._lake, sql, max_rows=max_rows, timeout=timeout)
+        answer = Answer(
+            **vars(found),
+            cut=line.cut,
+            position=line.position,
+            logic=line.logic,
+            generation=line.number,
         )
         self._cache[key] = answer
         while len(self._cache) > _CACHED:
@@ -177,35 +172,6 @@ class Serving:
             return everything
         return {(part[-2], part[-1]) for part in parts}
 
-    def _run(self, sql: str, max_rows: int | None, timeout: timedelta | None) -> Answer:
-        con = self._lake.con
-        with interrupted_after(con, timeout):
-            try:
-                cursor = con.execute(sql)
-                described = cursor.description or []
-                limit = -1 if max_rows is None else max_rows + 1
-                rows = cursor.fetchall() if limit < 0 else cursor.fetchmany(limit)
-            except duckdb.InterruptException as e:
-                raise QueryError(
-                    f"the query took longer than {timeout}; narrow it, or raise the limit"
-                ) from e
-            except duckdb.Error as e:
-                if malformed(e):
-                    raise damaged_catalog(self._lake.home, e) from e
-                raise as_ours(e) from e
-        truncated = max_rows is not None and len(rows) > max_rows
-        nowhere = Position(())
-        return Answer(
-            tuple(d[0] for d in described),
-            tuple(str(d[1]) for d in described),
-            tuple(rows[:max_rows] if truncated else rows),
-            nowhere,
-            nowhere,
-            "",
-            0,
-            truncated,
-        )
-
 
 def query_at(lake: Lake, sql: str, at: Position) -> Answer:
     """Answer one SELECT as of any position of the log, recomputed from the log.
@@ -226,86 +192,13 @@ def query_at(lake: Lake, sql: str, at: Position) -> Answer:
             for name in ("orders", "ledger"):
                 con.execute(f"CREATE OR REPLACE TEMP VIEW {name} AS FROM at_{name}")
             for name, view in line.views.items():
-                select = view.full_sql(f"at_{view.source}")
-                con.execute(f'CREATE OR REPLACE TEMP VIEW "{name}" AS {select}')
-            cursor = con.execute(sql)
-            described = cursor.description or []
-            rows = cursor.fetchall()
-        except duckdb.Error as e:
-            raise as_ours(e) from e
+                text = view.full_sql(f"at_{view.source}")
+                con.execute(f'CREATE OR REPLACE TEMP VIEW "{name}" AS {text}')
+            found = select(lake, sql)
         finally:
             for name in made:
                 con.execute(f'DROP VIEW IF EXISTS temp."{name}"')
-    return Answer(
-        tuple(d[0] for d in described),
-        tuple(str(d[1]) for d in described),
-        tuple(rows),
-        at,
-        at,
-        line.logic,
-        line.number,
-    )
-
-
-def guard(lake: Lake, *also: Path) -> None:
-    """From here on, SQL on this connection can read the lake's data files and nothing else.
-
-    Not even the rest of the home: its settings may hold a password.
-    """
-    if lake.row("SELECT current_setting('lock_configuration')")[0]:
-        return  # guarded already
-    allowed = ", ".join(literal(folder) for folder in (lake.home.data, *also))
-    lake.con.execute(f"SET allowed_directories = [{allowed}]")
-    lake.con.execute("SET enable_external_access = false")
-    lake.con.execute("SET lock_configuration = true")
-
-
-def check_select(sql: str) -> None:
-    """Refuse anything but exactly one SELECT.
-
-    Raises:
-        QueryError: it is something else.
-    """
-    try:
-        statements = duckdb.extract_statements(sql)
-    except duckdb.Error as e:
-        raise as_ours(e) from e
-    if len(statements) != 1:
-        raise QueryError(f"give exactly one SELECT, not {len(statements)} statements")
-    kind = statements[0].type
-    if kind != duckdb.StatementType.SELECT:
-        raise QueryError(
-            f"only SELECT is answered here, not {kind.name}; events come in by `headrace append`"
-        )
-
-
-@contextlib.contextmanager
-def interrupted_after(con: duckdb.DuckDBPyConnection, timeout: timedelta | None) -> Iterator[None]:
-    """Interrupt what runs on a connection after a time."""
-    if timeout is None:
-        yield
-        return
-    timer = threading.Timer(timeout.total_seconds(), con.interrupt)
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
-
-
-def plain(value: object) -> object:
-    """A value as JSON can hold it exactly: decimals and times become strings."""
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    if isinstance(value, Decimal):
-        return format(value, "f")
-    if isinstance(value, datetime | date):
-        return value.isoformat()
-    if isinstance(value, dict):
-        return {str(k): plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(v) for v in value]
-    return str(value)
+    return Answer(**vars(found), cut=at, position=at, logic=line.logic, generation=line.number)
 
 
 def parse_at(text: str, lake: Lake) -> Position:
@@ -336,12 +229,3 @@ def parse_time(text: str) -> datetime:
             f"{text!r} is no time; write one such as 2011-06-01 or 2011-06-01T12:00:00Z"
         ) from e
     return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
-
-
-def as_ours(e: duckdb.Error) -> Exception:
-    """DuckDB's error as one of ours, its first lines kept: they name the place."""
-    text = str(e)
-    if "SeamError: " in text:
-        return SeamError(text.split("SeamError: ", 1)[1].splitlines()[0])
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return QueryError(" ".join(lines[:2]) if lines else type(e).__name__)

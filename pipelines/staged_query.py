@@ -7,7 +7,8 @@ import duckdb
 from pipelines import generations, refused
 from pipelines.errors import QueryError
 from pipelines.lake import Lake
-from pipelines.serving import Answer, as_ours, check_select, guard
+from pipelines.selects import check_select, guard, select
+from pipelines.serving import Answer
 
 
 def query_staged(lake: Lake, sql: str, *, max_rows: int | None = None) -> Answer:
@@ -26,23 +27,20 @@ def query_staged(lake: Lake, sql: str, *, max_rows: int | None = None) -> Answer
         for name in ("orders", "ledger"):
             con.execute(f"CREATE OR REPLACE TEMP VIEW {name} AS FROM {staged.relation(name)}")
         for name, view in staged.views.items():
-            select = view.served_sql(staged.relation(name))
-            con.execute(f'CREATE OR REPLACE TEMP VIEW "{name}" AS {select}')
-        cursor = con.execute(sql)
-        described = cursor.description or []
-        rows = cursor.fetchall() if max_rows is None else cursor.fetchmany(max_rows + 1)
-    except duckdb.IOException as e:
-        raise QueryError(f"the refused base is not whole: {str(e).splitlines()[0]}") from e
-    except duckdb.Error as e:
-        raise as_ours(e) from e
+            text = view.served_sql(staged.relation(name))
+            con.execute(f'CREATE OR REPLACE TEMP VIEW "{name}" AS {text}')
+        found = select(lake, sql, max_rows=max_rows)
+    except (duckdb.Error, QueryError) as e:
+        cause = e.__cause__ if isinstance(e, QueryError) else e
+        if isinstance(cause, duckdb.IOException):
+            told = str(cause).splitlines()[0]
+            raise QueryError(f"the refused base is not whole: {told}") from e
+        raise
     return Answer(
-        tuple(d[0] for d in described),
-        tuple(str(d[1]) for d in described),
-        tuple(rows if max_rows is None else rows[:max_rows]),
-        staged.cut,
-        staged.cut,
-        generations.logic_of(staged.views),
-        candidate.generation or generations.live_number(lake),
-        max_rows is not None and len(rows) > max_rows,
+        **vars(found),
+        cut=staged.cut,
+        position=staged.cut,
+        logic=generations.logic_of(staged.views),
+        generation=candidate.generation or generations.live_number(lake),
         staged=True,
     )
