@@ -21,8 +21,8 @@ from pipelines.status import status
 
 if TYPE_CHECKING:
     from pipelines.batch import Batch
+    from pipelines.drop_folder import Landed
     from pipelines.lake import Lake
-    from pipelines.landing import Landed
     from pipelines.verify import Certificate
 
 _LISTED = 50

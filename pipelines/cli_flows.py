@@ -18,7 +18,7 @@ from pipelines.cli_log import json_option
 from pipelines.errors import UsageError
 
 if TYPE_CHECKING:
-    from pipelines.landing import Landed
+    from pipelines.drop_folder import Landed
     from pipelines.settings import Settings
 
 _FORMATS = ("cloudevents", "uci-online-retail", "csv")

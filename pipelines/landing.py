@@ -6,14 +6,12 @@ is a topic cannot do that: there, a file that a crash interrupted may be sent tw
 
 from __future__ import annotations
 
-import hashlib
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
+from pipelines.drop_folder import Landed, Look, Record, new_files, settled
 from pipelines.duck import literal
 from pipelines.errors import ContractError, LockError, UsageError
 from pipelines.importers import ImportedFile, RejectedRow
@@ -27,37 +25,7 @@ from pipelines.transaction import Transaction
 from schemas.decode import Rejected, decode
 
 FORMATS = ("cloudevents", "uci-online-retail", "csv")
-UNFINISHED = (".tmp", ".part")
-"""Ends of names whose writer is not done. Names that begin with a dot are left alone as well."""
-_BLOCK = 1 << 20
 _BATCH_BYTES = 64 << 20
-
-
-@dataclass(frozen=True)
-class Look:
-    """How a file looked at one moment."""
-
-    path: Path
-    size: int
-    modified: int
-
-    @classmethod
-    def at(cls, path: Path) -> Look:
-        """Look at a file now."""
-        found = path.stat()
-        return cls(path, found.st_size, found.st_mtime_ns)
-
-
-@dataclass(frozen=True)
-class Record:
-    """What the lake knows of a file: `done` of its events are in the log, or all of it."""
-
-    path: str
-    size: int
-    modified: int
-    digest: str
-    done: int
-    finished: bool
 
 
 @dataclass(frozen=True)
@@ -70,34 +38,6 @@ class _Piece:
     lines: Sequence[Line]
     rejected: Sequence[RejectedRow] = ()
     last: bool = False
-
-
-@dataclass
-class Landed:
-    """What one look at a folder did; every file of it is in one of the counts or lists.
-
-    `known` files landed before, `copies` have the content of one that did. `changed` ones are not
-    what landed under their name, `unfinished` ones are still written, `failed` ones cannot be read.
-    """
-
-    files: int = 0
-    accepted: int = 0
-    quarantined: int = 0
-    known: int = 0
-    copies: int = 0
-    skipped: dict[str, int] = field(default_factory=dict)
-    changed: list[str] = field(default_factory=list)
-    unfinished: list[str] = field(default_factory=list)
-    failed: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def clean(self) -> bool:
-        """Whether no file needs a person."""
-        return not self.changed and not self.failed
-
-    def as_json(self) -> dict[str, Any]:
-        """For `--json`."""
-        return dict(vars(self))
 
 
 Reader = Callable[[Sequence[Path]], Iterable[ImportedFile]]
@@ -155,9 +95,8 @@ def land(
     with lake.home.lock("ingest", wait=0):
         found = Landed()
         records = _records(lake, form)
-        fresh = list(
-            islice(_new_files(_settled(lake, folder, records, found), records, found), limit)
-        )
+        still = settled(folder, records, lake.settings.ingest_settle, found)
+        fresh = list(islice(new_files(still, records, found), limit))
         pieces = _pieces(fresh, read, records, lake.settings.append_events, found)
         for batch in _batches(pieces, lake.settings.append_events):
             _append(lake, form, batch, found)
@@ -175,65 +114,6 @@ def _records(lake: Lake, form: str) -> dict[str, Record]:
             f"WHERE format = {literal(form)} ORDER BY done, finished"
         )
     return {row[3]: Record(*row) for row in rows}
-
-
-def _settled(lake: Lake, folder: Path, records: dict[str, Record], found: Landed) -> list[Look]:
-    """The files that nobody writes any more: two looks, apart, show the same."""
-    try:
-        paths = sorted(p for p in folder.absolute().iterdir() if not p.name.startswith("."))
-        looks = [Look.at(p) for p in paths if p.suffix not in UNFINISHED and p.is_file()]
-    except OSError as e:
-        raise UsageError(f"{folder} cannot be looked at: {e.strerror}; name a folder") from e
-    found.unfinished += [str(p) for p in paths if p.suffix in UNFINISHED]
-    finished = {(r.path, r.size, r.modified) for r in records.values() if r.finished}
-    fresh = [k for k in looks if (str(k.path), k.size, k.modified) not in finished]
-    found.known += len(looks) - len(fresh)
-    pause = lake.settings.ingest_settle.total_seconds()
-    # Files that were left alone for so long have been looked at twice, as it were.
-    if any(time.time_ns() - look.modified < pause * 1e9 for look in fresh):
-        time.sleep(pause)
-    settled = [look for look in fresh if _same(look)]
-    found.unfinished += [str(look.path) for look in fresh if look not in settled]
-    return settled
-
-
-def _same(look: Look) -> bool:
-    try:
-        return Look.at(look.path) == look
-    except OSError:
-        return False
-
-
-def _new_files(
-    looks: Iterable[Look], records: dict[str, Record], found: Landed
-) -> Iterator[tuple[Look, str]]:
-    """Files whose content has not landed yet, with its digest."""
-    names = {record.path for record in records.values()}
-    seen: set[str] = set()
-    for look in looks:
-        try:
-            digest = _digest(look.path)
-        except OSError as e:
-            found.failed[str(look.path)] = f"cannot be read: {e.strerror}"
-            continue
-        record = records.get(digest)
-        if digest in seen or (record is not None and record.finished):
-            same = record is not None and record.path == str(look.path)
-            found.known += same
-            found.copies += not same
-        elif record is None and str(look.path) in names:
-            found.changed.append(str(look.path))
-        else:
-            seen.add(digest)
-            yield look, digest
-
-
-def _digest(path: Path) -> str:
-    seen = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            seen.update(block)
-    return seen.hexdigest()
 
 
 def _pieces(
@@ -257,11 +137,11 @@ def _pieces(
                 for what, count in file.skipped.items():
                     found.skipped[what] = found.skipped.get(what, 0) + count
             for batch in chunks(islice(lines, done, None), size):
-                if not _same(look):
+                if not look.holds():
                     raise ContractError("it changed while it was read")  # noqa: TRY301
                 yield _Piece(look, digest, done, batch)
                 done += len(batch)
-            if not _same(look):
+            if not look.holds():
                 raise ContractError("it changed while it was read")  # noqa: TRY301
             yield _Piece(look, digest, done, (), rejected, last=True)
         except (ContractError, UsageError) as e:

@@ -268,6 +268,10 @@ SITUATIONS: dict[str, list[bytes]] = {
         adjusted("unplaced adjustment", "1", identity="a2", currency="CHF"),
         delivered("unplaced adjustment"),
     ],
+    "unplaced in two currencies": [
+        adjusted("unplaced in two currencies", "1", currency="CHF"),
+        returned("unplaced in two currencies", currency="EUR"),
+    ],
     "partial return": [placed("partial return", ("mug", 3, "7.50"), ("tea", 1, "3.3333")),
                        returned("partial return", ("mug", 1, "7.50")), delivered("partial return")],
     "all came back": [

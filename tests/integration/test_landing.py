@@ -99,7 +99,7 @@ def test_a_file_that_grows_between_two_looks_is_left_alone(
         with growing.open("ab") as file:
             file.write(b'{"half":')
 
-    monkeypatch.setattr("pipelines.landing.time.sleep", pause)
+    monkeypatch.setattr("pipelines.drop_folder.time.sleep", pause)
     chosen = settings.load(headrace.home, ingest_settle=60)
     with open_lake(chosen) as lake:
         found = land(lake, inbox)
