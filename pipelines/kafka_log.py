@@ -12,23 +12,21 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-
 from pipelines import kafka_client
 from pipelines.errors import BrokerError, LogError
 from pipelines.event_log import Fetched
 from pipelines.kafka_client import Address, Topic, options, reaching
 from pipelines.kafka_records import Records, typed
 from pipelines.kafka_watch import Watch
+from pipelines.kafka_writer import TopicWriter
 from pipelines.log import Appended, Log
 from pipelines.logs import logger
-from pipelines.partitioning import order_hashes
 from pipelines.position import Position
 from schemas.decode import decode
 from schemas.strict_json import WHITESPACE
 
 if TYPE_CHECKING:
-    from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+    from kafka import KafkaConsumer, TopicPartition
 
     from pipelines.lake import Lake
     from pipelines.settings import Settings
@@ -52,7 +50,7 @@ class KafkaLog:
         self._archive = Log(lake)
         self._watch = Watch(address, lake.settings, topic, _group(lake))
         self._reader: KafkaConsumer | None = None
-        self._writer: KafkaProducer | None = None
+        self._writer = TopicWriter(address, lake.settings, topic)
         self._at: Position | None = None
 
     @property
@@ -62,12 +60,12 @@ class KafkaLog:
 
     def close(self) -> None:
         """Give back the connections."""
-        for client in (self._reader, self._writer):
-            if client is not None:
-                with contextlib.suppress(Exception):
-                    client.close()
+        if self._reader is not None:
+            with contextlib.suppress(Exception):
+                self._reader.close()
+        self._writer.close()
         self._watch.close()
-        self._reader = self._writer = self._at = None
+        self._reader = self._at = None
 
     def begin(self) -> Position:
         """Per partition, the first offset that the topic still has."""
@@ -130,7 +128,8 @@ class KafkaLog:
                 that is delivered twice counts once.
         """
         decoded = decode(lines, max_event_bytes=self.lake.settings.max_event_bytes)
-        ends = self._produce(decoded.events)
+        sent = self._writer.send(decoded.events)
+        ends = Position(tuple(sent.get(p, end) for p, end in enumerate(self.end().offsets)))
         if decoded.rejected:
             with self.lake.writing("append") as tx:
                 nothing = decoded.events.slice(0, 0)
@@ -221,50 +220,6 @@ class KafkaLog:
                     "end and grew again. Restore it, or bring its events into a new home"
                 )
 
-    def _produce(self, events: pa.Table) -> Position:
-        """Send events in their order; gives, per partition, the offset after the last of them."""
-        ids = [i.encode() for i in events.column("order_id").to_pylist()]
-        partitions = (order_hashes(ids) % self.topic.partitions).tolist()
-        millis = events.column("time").cast(pa.timestamp("ms"), safe=False).cast(pa.int64())
-        raws = events.column("raw").to_pylist()
-        writer = self._producer()
-        last: dict[int, Any] = {}
-        pending = []
-        try:
-            with reaching(self.address, "append"):
-                rows = zip(ids, partitions, millis.to_pylist(), raws, strict=True)
-                for key, partition, moment, raw in rows:
-                    sent = writer.send(
-                        self.topic.name,
-                        key=key,
-                        value=raw.encode(),
-                        partition=partition,
-                        timestamp_ms=max(0, moment),
-                    )
-                    pending.append(sent)
-                    last[partition] = sent
-                writer.flush(self.lake.settings.kafka_timeout.total_seconds())
-                for sent in pending:
-                    sent.get(timeout=0)
-        except BrokerError:
-            self._drop_producer()  # what it still holds must not be sent later, on its own
-            raise
-        ends = self.end()
-        return Position(
-            tuple(
-                last[p].get(timeout=0).offset + 1 if p in last else end
-                for p, end in enumerate(ends.offsets)
-            )
-        )
-
-    def _drop_producer(self) -> None:
-        if self._writer is not None:
-            # Its close() first waits for what it holds, and gives up half closed where that fails.
-            self._writer.flush = _nothing
-            with contextlib.suppress(Exception):
-                self._writer.close(timeout=0)
-            self._writer = None
-
     def _partitions(self) -> list[TopicPartition]:
         from kafka import TopicPartition
 
@@ -275,30 +230,6 @@ class KafkaLog:
             self._reader = open_reader(self.address, self.lake.settings)
             self._reader.assign(self._partitions())
         return self._reader
-
-    def _producer(self) -> KafkaProducer:
-        if self._writer is None:
-            from kafka import KafkaProducer
-
-            kafka_client.hush()
-            timeout = int(self.lake.settings.kafka_timeout.total_seconds() * 1000)
-            with reaching(self.address, "connect"):
-                self._writer = KafkaProducer(
-                    **options(self.address, self.lake.settings),
-                    acks="all",
-                    enable_idempotence=True,
-                    allow_auto_create_topics=False,
-                    linger_ms=5,
-                    batch_size=1 << 18,
-                    max_request_size=int(self.topic.configs["max.message.bytes"]),
-                    delivery_timeout_ms=timeout + 1000,
-                    max_block_ms=timeout,
-                )
-        return self._writer
-
-
-def _nothing(timeout: float | None = None) -> None:
-    """Instead of a flush."""
 
 
 def _group(lake: Lake) -> str:

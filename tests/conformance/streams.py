@@ -224,6 +224,9 @@ class Shop:
         return [self.event() for _ in range(count)]
 
 
+MOST = "99999999999999.9999"
+"""The largest amount that an event may carry."""
+
 SITUATIONS: dict[str, list[bytes]] = {
     "plain": [placed("plain"), paid("plain", "7.50"), shipped("plain"), delivered("plain")],
     "twice": [placed("twice"), placed("twice"), paid("twice", "7.50"), paid("twice", "7.50")],
@@ -332,6 +335,13 @@ SITUATIONS: dict[str, list[bytes]] = {
     ],
     "large": [placed("large", ("mug", 1000, "99999999.9999")), paid("large", "99999999999999.9999"),
               paid("large", "99999999999999.9999", identity="p2")],
+    "largest of all": [
+        placed("largest of all", ("mug", 1, MOST), shipping=MOST, discount=MOST),
+        paid("largest of all", MOST), paid("largest of all", MOST, identity="p2"),
+        adjusted("largest of all", f"-{MOST}"), adjusted("largest of all", MOST, identity="a2"),
+        returned("largest of all", ("tea", 1, MOST)),
+        cancelled("largest of all"),
+    ],
     "many hands": [adjusted("many hands", str(n - 3), identity=f"a{n}") for n in range(6)]
     + [placed("many hands", currency="USD")],
     "old shape": [
