@@ -1,0 +1,66 @@
+"""A connection to a lake: what it may load, and from where."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import duckdb
+import pytest
+
+from pipelines import duck
+
+if TYPE_CHECKING:
+    from pipelines.lake import Lake
+    from tests.conftest import MakeLake
+
+
+def unsigned(con: duckdb.DuckDBPyConnection) -> bool:
+    """Whether the connection loads what nobody signed."""
+    return bool(con.execute("SELECT current_setting('allow_unsigned_extensions')").fetchall()[0][0])
+
+
+def test_once_the_lake_is_open_nothing_is_loaded_that_is_not_signed(
+    lake: Lake, tmp_path: Path
+) -> None:
+    real = duck.packaged("postgres_scanner")
+    assert real is not None
+    changed = bytearray(real.read_bytes())
+    changed[-1] ^= 1  # of the signature
+    (tmp_path / real.name).write_bytes(changed)
+    assert not unsigned(lake.con)
+    with pytest.raises(duckdb.Error, match="while database is running"):
+        lake.con.execute("SET allow_unsigned_extensions = true")
+    with pytest.raises(duckdb.IOException, match="signature"):
+        lake.con.execute(f"LOAD '{tmp_path / real.name}'")
+
+
+def test_an_extension_that_is_no_package_has_its_signature_checked(
+    make_lake: MakeLake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[bool] = []
+    real, packaged = duck.load_extension, duck.packaged
+
+    def load(con: duckdb.DuckDBPyConnection, name: str) -> None:
+        seen.append(unsigned(con))
+        monkeypatch.setattr(duck, "packaged", packaged)
+        real(con, name)
+
+    monkeypatch.setattr(duck, "load_extension", load)
+    make_lake()
+    assert seen
+    assert all(seen)
+    seen.clear()
+    monkeypatch.setattr(duck, "packaged", lambda name: None)
+    make_lake()
+    assert seen
+    assert not any(seen)
+
+
+def test_an_extension_is_found_in_its_package_only_for_this_duckdb(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert duck.packaged("ducklake") is not None
+    assert duck.packaged("nobody_made_this") is None
+    monkeypatch.setattr(duckdb, "__version__", "0.0.0")
+    assert duck.packaged("ducklake") is None
