@@ -51,7 +51,7 @@ def test_an_extension_that_is_no_package_has_its_signature_checked(
     assert seen
     assert all(seen)
     seen.clear()
-    monkeypatch.setattr(duck, "packaged", lambda name: None)
+    monkeypatch.setattr(duck, "packaged", lambda _: None)
     make_lake()
     assert seen
     assert not any(seen)
