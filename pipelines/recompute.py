@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipelines import integrity
 from pipelines.fold import fold_in_slices
@@ -17,7 +18,9 @@ from pipelines.lake import Lake
 from pipelines.log import TYPED_COLUMNS, Log
 from pipelines.position import Position
 from pipelines.progress import Progress, silent
-from pipelines.views import View
+
+if TYPE_CHECKING:
+    from pipelines.views import View
 
 
 @contextlib.contextmanager
