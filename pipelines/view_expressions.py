@@ -39,6 +39,15 @@ class Typed:
         return family(self.type) or self.type
 
 
+def cast_to(expression: exp.Expression, kind: str) -> exp.Cast:
+    """A cast to a DuckDB type, in any case.
+
+    sqlglot's own leaves the expression as it is where it is a cast to a type of that name already,
+    and looks at no digits: DECIMAL(20, 2) of DECIMAL(20, 4) kept four.
+    """
+    return exp.Cast(this=expression, to=exp.DataType.build(kind, dialect="duckdb"))
+
+
 class Expressions:
     """Checks expressions over columns of known types.
 
@@ -107,7 +116,7 @@ class Expressions:
         kind = self.type_of(native, node)
         spark = assemble(*(_grouped(part.spark) for part in parts))
         if kind != "BOOLEAN":
-            spark = exp.cast(spark, kind, dialect="duckdb")
+            spark = cast_to(spark, kind)
         return Typed(native, spark, kind)
 
     def type_of(self, native: exp.Expression, node: exp.Expression) -> str:
@@ -151,7 +160,7 @@ class Expressions:
         ):
             example = "2026-01-31" if kind == "DATE" else "2026-01-31 09:30:00"
             self.refuse(literal, f"is not a fixed {kind}; write {kind} '{example}'")
-        cast = exp.cast(literal.copy(), kind, dialect="duckdb")
+        cast = cast_to(literal.copy(), kind)
         return Typed(cast, cast.copy(), kind)
 
     def fits(self, node: exp.Expression, digits: int, scale: int) -> None:

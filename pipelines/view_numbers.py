@@ -9,7 +9,7 @@ from typing import Final
 
 from sqlglot import exp
 
-from pipelines.view_expressions import DIGITS, Typed
+from pipelines.view_expressions import DIGITS, Typed, cast_to
 from pipelines.view_types import decimal_size, family, is_decimal
 
 _QUOTIENT_SCALE: Final = 4
@@ -40,7 +40,7 @@ def exact_quotient(top: Typed, bottom: Typed) -> exp.Expression:
 def _scaled(part: Typed, scale: int, extra: int) -> str:
     text = part.duckdb.sql("duckdb", identify=True)
     if scale:
-        text = f"({text}) * {10**scale}"
+        text = f"CAST({text} AS DECIMAL({DIGITS}, {scale})) * {10**scale}"
     text = f"CAST({text} AS HUGEINT)"
     return f"({text} * {10**extra})" if extra else text
 
@@ -70,8 +70,8 @@ def with_room(parts: list[Typed]) -> list[Typed]:
     first = parts[0]
     kind = f"DECIMAL({_CAPPED + 1},{decimal_size(first.type)[1]})"
     wide = Typed(
-        exp.cast(first.duckdb, kind, dialect="duckdb"),
-        exp.cast(first.spark, kind, dialect="duckdb"),
+        cast_to(first.duckdb.copy(), kind),
+        cast_to(first.spark.copy(), kind),
         kind,
     )
     return [wide, parts[1]]

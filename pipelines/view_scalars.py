@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from sqlglot import exp
 
-from pipelines.view_expressions import Expressions, Rule, Typed
+from pipelines.view_expressions import Expressions, Rule, Typed, cast_to
 from pipelines.view_numbers import (
     QUOTIENT_TYPE,
     cast_problem,
@@ -79,7 +79,7 @@ def _signed(at: Expressions, node: exp.Expression) -> Typed:
     minus = f"CAST(0 AS DECIMAL(1, 0)) - ({value})"
     if isinstance(node, exp.Abs):
         minus = f"CASE WHEN ({value}) < 0 THEN {minus} ELSE {value} END"
-    spark = exp.cast(exp.maybe_parse(minus, dialect="spark"), typed.type, dialect="duckdb")
+    spark = cast_to(exp.maybe_parse(minus, dialect="spark"), typed.type)
     return Typed(typed.duckdb, spark, typed.type)
 
 
@@ -226,7 +226,7 @@ def _cast(at: Expressions, node: exp.Expression) -> Typed:
     problem = cast_problem(part.type, target, derived=at.derived)
     if problem is not None:
         at.refuse(node, problem)
-    return at.build(node, [part], lambda x: exp.cast(x, target, dialect="duckdb"))
+    return at.build(node, [part], lambda x: cast_to(x, target))
 
 
 _ROW_RULES: Final[Mapping[type[exp.Expression], Rule]] = {

@@ -360,6 +360,8 @@ def test_an_average_is_rounded_half_away_from_zero(
         "round(sum(amount), 1)",
         "round(sum(amount))",
         "CAST(sum(quantity) AS DECIMAL(38, 2))",
+        "sum(CAST(CAST(amount AS DECIMAL(20, 4)) AS DECIMAL(19, 1)))",
+        "CAST(CAST(sum(amount) AS DECIMAL(38, 4)) AS DECIMAL(38, 1))",
     ],
 )
 def test_each_kind_of_expression_means_what_the_same_text_means_in_duckdb(
@@ -384,8 +386,12 @@ def test_a_ratio_over_zero_is_null(lake: duckdb.DuckDBPyConnection) -> None:
 
 def test_the_largest_amount_has_room_in_arithmetic(lake: duckdb.DuckDBPyConnection) -> None:
     book(lake, "99999999999999.9999")
-    compiled = by_currency("sum(amount * 1.25) AS a, sum(amount + amount) AS b")
-    expected = ("EUR", Decimal("124999999999999.999875"), Decimal("199999999999999.9998"))
+    compiled = by_currency(
+        "sum(amount * 1.25) AS a, sum(amount + amount) AS b, "
+        "sum(CAST(amount AS DECIMAL(18, 4)) * 1.25) AS c"
+    )
+    most = Decimal("124999999999999.999875")
+    expected = ("EUR", most, Decimal("199999999999999.9998"), most)
     assert both(lake, compiled) == [expected]
 
 
@@ -422,6 +428,17 @@ def test_a_group_that_nets_to_zero_rows_is_gone_but_one_with_zero_money_stays(
     )
     served = lake.execute(compiled.served_sql(f"({base} UNION ALL {taken})")).fetchall()
     assert served == [("ZERO", Decimal("0.0000"))]
+
+
+def test_rows_that_a_view_leaves_out_count_nowhere(lake: duckdb.DuckDBPyConnection) -> None:
+    book(lake, "5")
+    book(lake, "7", kind="return")
+    text = "SELECT currency, sum(amount) AS x FROM ledger WHERE kind = 'sale' GROUP BY currency"
+    compiled = view(text)
+    assert both(lake, compiled) == [("EUR", Decimal("5.0000"))]
+    found = lake.execute(f"SELECT amount FROM ({compiled.rows_sql('ledger')})").fetchall()
+    assert found == [(Decimal("5.0000"),)]
+    assert "WHERE" in compiled.partial_sql("ledger", dialect="spark")
 
 
 def test_a_change_that_changes_nothing_gives_no_delta(lake: duckdb.DuckDBPyConnection) -> None:
