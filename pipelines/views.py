@@ -35,7 +35,8 @@ BUILTIN_VIEWS: Final = Path(schemas.__file__).parent / "views"
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,62}")
 # Raise when the same text of a view comes to mean something else (the rounding of `/`, say):
 # what was computed before must then be computed again.
-_MEANING: Final = "1"
+_MEANING: Final = "2"
+"""Raised when the compiler gives a text another meaning: then bases by the old one are replayed."""
 
 
 def load_views(*folders: Path) -> dict[str, View]:
