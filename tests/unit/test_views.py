@@ -281,6 +281,16 @@ def test_the_version_changes_with_the_meaning_of_a_view(item: str) -> None:
     assert logic_version([one], "7") != logic_version([by_currency(item)], "7")
 
 
+def test_the_version_changes_with_the_rows_that_a_view_leaves_out() -> None:
+    text = "SELECT currency, count(*) AS n FROM ledger {} GROUP BY currency"
+    wheres = ("", "WHERE kind = 'sale'", "WHERE kind = 'return'", "WHERE kind <> 'sale'")
+    versions = {logic_version([view(text.format(where))], "7") for where in wheres}
+    assert len(versions) == len(wheres)
+    for where in wheres[1:]:
+        compiled = view(text.format(where))
+        assert parse_view("mine", compiled.sql, where="again") == compiled
+
+
 def test_the_version_changes_with_the_fold_and_is_12_hex_digits() -> None:
     one = by_currency("sum(amount) AS x")
     assert logic_version([one], "7") != logic_version([one], "8")
@@ -319,6 +329,21 @@ def test_an_average_is_rounded_half_away_from_zero(
     assert both(lake, by_currency("avg(amount) AS x")) == [("EUR", Decimal(mean))]
 
 
+def test_an_average_and_a_sum_count_the_rows_of_their_own_filter(
+    lake: duckdb.DuckDBPyConnection,
+) -> None:
+    for amount, quantity in (("5", 1), ("7", 2), ("8", 3), (None, 4)):
+        book(lake, amount, quantity=quantity)
+    many = "FILTER (WHERE quantity > 1)"
+    compiled = by_currency(
+        f"avg(amount) AS a, avg(amount) {many} AS b, sum(amount) {many} AS c, "
+        "sum(amount) FILTER (WHERE quantity > 3) AS d, avg(amount) FILTER (WHERE quantity > 3) AS e"
+    )
+    assert both(lake, compiled) == [
+        ("EUR", Decimal("6.6667"), Decimal("7.5000"), Decimal("15.0000"), None, None)
+    ]
+
+
 @pytest.mark.parametrize(
     "item",
     [
@@ -353,6 +378,8 @@ def test_an_average_is_rounded_half_away_from_zero(
         "count(nullif(kind, 'sale'))",
         "sum(amount) FILTER (WHERE quantity > 1)",
         "coalesce(sum(amount) FILTER (WHERE quantity > 7), 0)",
+        "sum(amount) FILTER (WHERE quantity > 7)",
+        "coalesce(sum(amount), 1)",
         "coalesce(sum(quantity), 5)",
         "sum(amount) > 3 AND count(*) > 2",
         "CASE WHEN count(amount) = 0 THEN 'none' ELSE 'some' END",
