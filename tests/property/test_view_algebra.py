@@ -59,7 +59,9 @@ d') AS n,
           -amount AS negative,
           sum(amount * amount) AS squares, sum(amount * quantity) AS products,
           sum(amount * 1.175 + 0.5) AS taxed, sum(coalesce(amount, quantity, 0)) AS any,
-          sum(if(amount < 0, -amount, amount)) AS absolute, avg(amount * 0.19) AS tax
+          sum(if(amount < 0, -amount, amount)) AS absolute, avg(amount * 0.19) AS tax,
+          sum(CAST(CAST(amount AS DECIMAL(21, 6)) AS DECIMAL(17, 1))) AS twice,
+          sum(CAST(amount AS DECIMAL(18, 4)) * 9.99) AS much
         FROM ledger WHERE amount IS NOT NULL OR NOT quantity > 2 GROUP BY ALL""",
 }
 
