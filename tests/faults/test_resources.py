@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import random
 import shutil
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -125,15 +124,15 @@ def test_a_process_that_gets_no_memory_acknowledges_nothing_that_is_not_kept(
     machine: Machine,
 ) -> None:
     machine.done("append")
-    died = 0
-    for megabytes in (600, 800, 900):
+    stopped = 0
+    for megabytes in (500, 600, 700, 900):
         for operation in ("append", "speed"):
             limits = {"AS": megabytes << 20}
             ran = machine.do(operation, durable=False, limits=limits)
-            died += ran.outcome.code in {-signal.SIGABRT, -signal.SIGSEGV, 127}
+            stopped += ran.outcome.code != 0
             assert ran.outcome.code != 0 or operation == "speed" or machine.held.log
             machine.check_held()
-    assert died, "this limit was none"
+    assert stopped, "this limit was none"
     machine.check()
 
 
