@@ -3,7 +3,7 @@
 A command whose disk refuses says so in one line, acknowledges nothing that is not durable, leaves
 what is served as it was, and does its work when it is run again. `--all` takes every single
 write. Without it, like writes in a row count as one, and where an operation comes back to the same
-kind of write (SQLite opens and closes its files 68 times in a batch), six of them are chosen.
+kind of write (SQLite opens and closes its files 68 times in a batch), `--each` of them are chosen.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ OPERATIONS = ("append", "speed", "retry", "batch", "incremental", "replay", "mai
 KINDS = tuple(itertools.product(("fail", "fail-on"), (errno.EIO, errno.ENOSPC)))
 """How a write fails: once or from then on, and with which error."""
 REMEDIES = ("repair the disk", "ulimit -n", "memory_limit")
-_EACH = 6
+EACH = 6
 """Of each kind of write, at most so many runs."""
 _A_HOME = 25
 """Faults before a new home is begun, so that each costs the same."""
@@ -124,21 +124,21 @@ class Sweep:
         self.figures.resumed += 1
 
 
-def sample(sites: list[Site], chance: random.Random) -> list[Site]:
+def sample(sites: list[Site], chance: random.Random, each: int = EACH) -> list[Site]:
     """Some of each kind of write, one of a run: a hundred pages of a commit are one of them."""
     kinds: dict[tuple[str, str], list[Site]] = {}
     for kind, run in itertools.groupby(sites, key=lambda s: (s.call, Path(s.path).suffix)):
         kinds.setdefault(kind, []).append(chance.choice(list(run)))
-    chosen = [s for found in kinds.values() for s in chance.sample(found, min(_EACH, len(found)))]
+    chosen = [s for found in kinds.values() for s in chance.sample(found, min(each, len(found)))]
     return sorted(chosen, key=lambda s: s.number)
 
 
 def sweep(
-    folder: Path, shim: Path, running: Commands, seed: int, *, every: bool, figures: Figures
+    folder: Path, shim: Path, running: Commands, options: argparse.Namespace, figures: Figures
 ) -> None:
-    """Fail each write (or one of each run) of each operation; tells of each operation."""
-    chance = random.Random(seed)
-    for operation in OPERATIONS:
+    """Fail writes of each operation, as `main` was told; tells of each operation."""
+    seed, chance = options.seed, random.Random(options.seed)
+    for operation in options.operations or OPERATIONS:
         pending: list[Site] | None = None
         for number in itertools.count():
             here = Sweep(
@@ -148,7 +148,7 @@ def sweep(
             here.ready(operation)
             passed = here.machine.done(operation).sites
             if pending is None:
-                pending = passed if every else sample(passed, chance)
+                pending = passed if options.all else sample(passed, chance, options.each)
                 figures.sites += len(pending)
             for site in pending[:_A_HOME]:
                 here.ready(operation)
@@ -165,7 +165,9 @@ def sweep(
 def main() -> int:
     """Run the sweep; gives the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("operations", nargs="*", help=f"of {', '.join(OPERATIONS)}; all of them")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--each", type=int, default=EACH, help="of each kind of write at most")
     parser.add_argument("--all", action="store_true", help="every write, not one of each run")
     options = parser.parse_args()
     figures, started = Figures(), time.monotonic()
@@ -174,12 +176,12 @@ def main() -> int:
             commands() as (shim, running),
             tempfile.TemporaryDirectory(prefix="headrace-resources-") as folder,
         ):
-            sweep(Path(folder), shim, running, options.seed, every=options.all, figures=figures)
+            sweep(Path(folder), shim, running, options, figures)
     except NoCompilerError as e:
         print(e, file=sys.stderr)
         return 2
     except AssertionError as e:
-        again = f"python -m tests.faults.resources --seed {options.seed}{' --all' * options.all}"
+        again = f"python -m tests.faults.resources {' '.join(sys.argv[1:])}"
         print(f"seed {options.seed}: {figures}\n{e}\nagain: {again}", file=sys.stderr)
         return 1
     print(f"seed {options.seed}: {figures}; {time.monotonic() - started:.0f} s")
