@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -99,7 +101,8 @@ def test_a_file_that_grows_between_two_looks_is_left_alone(
         with growing.open("ab") as file:
             file.write(b'{"half":')
 
-    monkeypatch.setattr("pipelines.drop_folder.time.sleep", pause)
+    clock = SimpleNamespace(sleep=pause, time_ns=time.time_ns)  # for this module only
+    monkeypatch.setattr("pipelines.drop_folder.time", clock)
     chosen = settings.load(headrace.home, ingest_settle=60)
     with open_lake(chosen) as lake:
         found = land(lake, inbox)
