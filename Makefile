@@ -26,10 +26,10 @@ test: $(READY)  ## all tests
 	@$(BIN)/python -m compileall -q pipelines schemas jobs flows
 	$(BIN)/python -m pytest -n 2 --dist loadgroup --durations 25
 
-faults: $(READY) ## the long attacks: kills, power loss, broken disks, damage, load, a day (an hour)
+faults: $(READY) ## the long attacks: kills, power loss, broken disks, damage, load, a day (hours)
 	$(BIN)/python -m tests.faults.kills --kills 500 --seed $(SEED)
 	$(BIN)/python -m tests.faults.powerloss --seed $(SEED) --rounds 60
-	$(BIN)/python -m tests.faults.resources --seed $(SEED)
+	$(BIN)/python -m tests.faults.resources --seed $(SEED) --each 2
 	$(BIN)/python -m tests.faults.damage --seed $(SEED) --rounds 60
 	$(BIN)/python -m tests.faults.load --publishes 100 --queries 20000 --seed $(SEED)
 	$(BIN)/python -m tests.faults.longrun --hours 24 --seeds 2
