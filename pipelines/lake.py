@@ -63,18 +63,13 @@ class Lake:
         self.home = home
         self.settings = settings
         self.clock = clock
-        self.con = connect(home, settings, read_only=read_only)
         self._read_only = read_only
-        self._begun = 0
         self.log_kind = "embedded"
         self._named: set[Path] = set()
         self._alone = False
-        self._side: duckdb.DuckDBPyConnection | None = None
         self._long_journal = _LONG_JOURNAL
-        # What `integrity` remembers of this lake.
-        self.checked: tuple[int, frozenset[tuple[str, str]]] = (-1, frozenset())
-        self.chain: list[tuple[int, Position]] = []
-        self.digests: str | None = None
+        self._side: duckdb.DuckDBPyConnection | None = None
+        self._connect()
 
     @property
     def side(self) -> duckdb.DuckDBPyConnection:
@@ -86,15 +81,32 @@ class Lake:
     def refresh(self) -> bool:
         """Connect anew if this connection is old; says whether it did. Between units of work only.
 
-        A connection remembers something of every snapshot that it met, and never lets go.
+        A connection remembers something of every snapshot that it met, and never lets go. Of a
+        catalog that was restored from a copy it would remember what is no longer true.
         """
-        if self._begun < _RENEWED:
+        if self._begun < _RENEWED and self._file == self._catalog_file():
             return False
         self.con.close()
-        self._side, self._begun = None, 0
-        self.con = connect(self.home, self.settings, read_only=self._read_only)
+        self._connect()
         self.check_identity()
         return True
+
+    def _connect(self) -> None:
+        self._file = self._catalog_file()
+        self.con = connect(self.home, self.settings, read_only=self._read_only)
+        self._side = None
+        self._begun = 0
+        # What `integrity` remembers of this lake.
+        self.checked: tuple[int, frozenset[tuple[str, str]]] = (-1, frozenset())
+        self.chain: list[tuple[int, Position]] = []
+        self.digests: str | None = None
+
+    def _catalog_file(self) -> int | None:
+        """Which file the catalog is: a copy that was put in its place is another one."""
+        try:
+            return None if self.home.catalog_url else self.home.catalog.stat().st_ino
+        except OSError:
+            return None  # about to be made, or missing: the next statement says so
 
     def check_identity(self) -> None:
         """Refuse a catalog whose log is not the one that the home was made with.
