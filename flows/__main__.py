@@ -156,12 +156,13 @@ async def _tidy(deployments: list[UUID]) -> None:
 
     now = datetime.now(UTC)
     async with get_client() as client:
-        for run in await _runs(client, deployments, ("PENDING", "RUNNING"), now):
+        # Due or not: the runner fetches a run a little before its time, and may begin it then.
+        for run in await _runs(client, deployments, ("PENDING", "RUNNING")):
             state = Crashed(message="it ended together with `headrace flows serve`")
             await client.set_flow_run_state(run.id, state, force=True)
         late = True
         while late:
-            found = await _runs(client, deployments, ("SCHEDULED",), now)
+            found = await _runs(client, deployments, ("SCHEDULED",), before=now)
             dropped = [run for run in found if run.auto_scheduled]  # others, somebody asked for
             late = bool(dropped)
             for run in dropped:
@@ -169,8 +170,10 @@ async def _tidy(deployments: list[UUID]) -> None:
                 await client.set_flow_run_state(run.id, state, force=True)
 
 
-async def _runs(client: Any, deployments: list[UUID], states: Sequence[str], now: datetime) -> Any:
-    """Runs that were to begin by now and are in one of these states: the first 200."""
+async def _runs(
+    client: Any, deployments: list[UUID], states: Sequence[str], before: datetime | None = None
+) -> Any:
+    """Runs in one of these states that were due before this time, or at any: the first 200."""
     from prefect.client.schemas.filters import FlowRunFilter
     from prefect.client.schemas.sorting import FlowRunSort
 
@@ -178,7 +181,7 @@ async def _runs(client: Any, deployments: list[UUID], states: Sequence[str], now
         {
             "deployment_id": {"any_": deployments},
             "state": {"type": {"any_": list(states)}},
-            "expected_start_time": {"before_": now},
+            "expected_start_time": {"before_": before},
         }
     )
     return await client.read_flow_runs(

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +33,7 @@ class Server:
 
     def ask(self, what: str, **conditions: object) -> Any:
         """All objects of a kind that the API finds."""
-        answer = httpx.post(f"{self.url}/{what}/filter", json=conditions, timeout=30)
-        answer.raise_for_status()
-        return answer.json()
+        return self._tell(f"{what}/filter", **conditions)
 
     def runs(self, flow: str) -> list[Any]:
         """The runs of a flow, oldest first."""
@@ -42,6 +41,19 @@ class Server:
             "flow_runs", flows={"name": {"any_": [flow]}}, sort="EXPECTED_START_TIME_ASC"
         )
         return list(found)
+
+    def begin_early(self, deployment: str) -> str:
+        """A run that is due in an hour and counts as running: a runner fetches some early."""
+        due = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+        state = {"type": "SCHEDULED", "state_details": {"scheduled_time": due}}
+        run = self._tell(f"deployments/{deployment}/create_flow_run", state=state)["id"]
+        self._tell(f"flow_runs/{run}/set_state", state={"type": "RUNNING"}, force=True)
+        return str(run)
+
+    def _tell(self, what: str, **content: object) -> Any:
+        answer = httpx.post(f"{self.url}/{what}", json=content, timeout=30)
+        answer.raise_for_status()
+        return answer.json()
 
     def artifacts(self, *, run: str) -> dict[str, Any]:
         """The artifacts of a flow run, by key."""

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -56,6 +56,13 @@ def lake(tmp_path: Path) -> Iterator[Lake]:
     with open_lake(settings.load(tmp_path / "home")) as opened:
         append_lines(opened, [Line(raw, f"test:{i}") for i, raw in enumerate(lines)])
         yield opened
+
+
+def deployments(server: Server, lake: Lake) -> dict[str, dict[str, Any]]:
+    """What is deployed for this home, by the name of the flow."""
+    flows = {flow["id"]: flow["name"] for flow in server.ask("flows")}
+    name = f"home-{lake.home.log_id[:8]}"
+    return {flows[d["flow_id"]]: d for d in server.ask("deployments") if d["name"] == name}
 
 
 def certificates(lake: Lake) -> list[tuple[int, int]]:
@@ -150,24 +157,36 @@ def test_deployments_run_by_schedule_without_a_pile_up_and_go_on_after_a_restart
         assert running.poll() is None, told()
         return len(completed()) >= wanted
 
-    name = f"home-{lake.home.log_id[:8]}"
     for wanted in (2, 3):
         with serving(lake.home.path, server, log, chosen) as running:
             wait_for(partial(enough, running, wanted), 240, told)
             # It ends in the middle of a run, which must not count as running ever after.
             wait_for(lambda: any(r["state_name"] == "Running" for r in server.runs("batch")), 60)
         assert running.returncode == 0, told()
-        found = [d for d in server.ask("deployments") if d["name"] == name]
-        flows = {flow["id"]: flow["name"] for flow in server.ask("flows")}
-        assert {flows[d["flow_id"]] for d in found} == set(FLOWS)
-        assert not any(d["paused"] for d in found)
-        (batch,) = [d for d in found if flows[d["flow_id"]] == "batch"]
-        assert [s["active"] for s in batch["schedules"]] == [True]
+        found = deployments(server, lake)
+        assert found.keys() == set(FLOWS)
+        assert not any(d["paused"] for d in found.values())
+        assert [s["active"] for s in found["batch"]["schedules"]] == [True]
         left = [r for r in server.runs("batch") if r["state_type"] in {"RUNNING", "PENDING"}]
         assert left == []
     assert "published" in server.artifacts(run=completed()[0])
     assert {wrong for _, wrong in certificates(lake)} == {0}
     assert len(certificates(lake)) >= 3
+
+
+def test_a_run_that_began_before_it_was_due_counts_as_running_no_more_when_nobody_serves(
+    server: Server, lake: Lake, tmp_path: Path
+) -> None:
+    log = tmp_path / "serve.log"
+    with serving(lake.home.path, server, log, NOTHING):
+        wait_for(lambda: "flows are served" in log.read_text(), 120, log.read_text)
+    early = server.begin_early(deployments(server, lake)["batch"]["id"])
+    assert [r["state_type"] for r in server.runs("batch") if r["id"] == early] == ["RUNNING"]
+    log.write_text("")
+    with serving(lake.home.path, server, log, NOTHING):
+        wait_for(lambda: "flows are served" in log.read_text(), 120, log.read_text)
+    (left,) = [run for run in server.runs("batch") if run["id"] == early]
+    assert left["state_name"] == "Crashed"
 
 
 def test_a_flow_runs_once_by_the_command_and_a_wrong_call_is_refused_in_one_line(
