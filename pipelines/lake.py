@@ -14,13 +14,12 @@ from typing import TYPE_CHECKING, Any, Self
 
 import duckdb
 
-from pipelines import backups, catalogs, crash, held_files
+from pipelines import backups, catalogs, crash, held_files, identity
 from pipelines import home as homes
 from pipelines.duck import connect
-from pipelines.errors import HomeError, LogError, StorageError
+from pipelines.errors import HomeError, StorageError
 from pipelines.home import Home
 from pipelines.refusals import (
-    before_a_copy,
     catalog_away,
     damaged_catalog,
     disk_refused,
@@ -88,7 +87,7 @@ class Lake:
             return False
         self.con.close()
         self._connect()
-        self.check_identity()
+        identity.check(self)
         return True
 
     def _connect(self) -> None:
@@ -107,45 +106,6 @@ class Lake:
             return None if self.home.catalog_url else self.home.catalog.stat().st_ino
         except OSError:
             return None  # about to be made, or missing: the next statement says so
-
-    def check_identity(self) -> None:
-        """Refuse a catalog whose log is not the one that the home was made with.
-
-        Raises:
-            HomeError: the catalog holds no lake of ours.
-            LogError: it holds another log, or is an older copy of itself.
-        """
-        # Before the catalog is asked: a writer may commit at any moment, and the mark comes later.
-        furthest = backups.furthest(self.home)
-        try:
-            with self.reading():
-                found = self.rows("SELECT log_id, kind FROM sys.log")
-                snapshot = int(self.row("SELECT id FROM lake.current_snapshot()")[0])
-        except duckdb.Error as e:
-            if out_of_memory(e):
-                raise
-            raise HomeError(
-                f"{self.home.catalog_place} is no catalog of a lake ({first_line(e)}); "
-                f"{before_a_copy(e)}restore it from a copy: `headrace doctor --repair`"
-            ) from e
-        if [log_id for log_id, _ in found] != [self.home.log_id]:
-            raise LogError(
-                f"the log in {self.home.path} is not the one this home was made with (expected "
-                f"{self.home.log_id}, found {found}); restore home.json and catalog together, "
-                "or import the events into a new home"
-            )
-        if snapshot < furthest:
-            raise LogError(
-                f"the catalog {self.home.catalog_place} is older than the lake: it stands at "
-                f"snapshot {snapshot}, the lake was at {furthest}. Put the newer one back, or let "
-                "`headrace doctor --repair` restore what came after it"
-            )
-        self.log_kind = str(found[0][1])
-        if self.settings.log is not None and self.log_kind == "embedded":
-            raise LogError(
-                f"the home {self.home.path} has a log of its own, not {self.settings.log}; name "
-                "another home for that topic"
-            )
 
     def close(self) -> None:
         """Give back the connection."""
@@ -346,7 +306,7 @@ def open_lake(settings: Settings, *, read_only: bool = False) -> Lake:
         )
     lake = Lake(home, settings, read_only=read_only)
     try:
-        lake.check_identity()
+        identity.check(lake)
     except BaseException:
         lake.close()
         raise

@@ -93,9 +93,9 @@ def _cut_request() -> None:
 
 
 def _identity() -> None:
-    from pipelines.lake import Lake
+    from pipelines import identity
 
-    _set(Lake, "check_identity", _nothing)
+    _set(identity, "check", _nothing)
 
 
 def _length() -> None:
