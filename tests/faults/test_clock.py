@@ -70,10 +70,10 @@ def test_our_clock_may_jump_an_hour_either_way_at_every_step(lake: Lake) -> None
     chance = Random(8)
     moment = NOW
     lines = events(60, seed=8)
-    for n in range(0, len(lines), 12):
+    for n in range(0, len(lines), 24):
         moment += chance.choice([timedelta(hours=1), -timedelta(hours=1), timedelta(seconds=1)])
         at(lake, moment)
-        append(lake, lines[n : n + 12])
+        append(lake, lines[n : n + 24])
         step = chance.choice(["speed", "full", "incremental", "replay"])
         at(lake, moment - timedelta(hours=chance.choice([0, 1])))
         if step == "speed":
