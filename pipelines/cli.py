@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pipelines.errors import HeadraceError
+from pipelines.unneeded import run_without_pandas
 
 if TYPE_CHECKING:
     from pipelines.lake import Lake
@@ -147,6 +148,7 @@ def open_lake(ctx: click.Context, *, read_only: bool = False, **given: Any) -> L
 
 def main() -> None:
     """Run the command and end the process with its exit code."""
+    run_without_pandas()
     sys.exit(run(sys.argv[1:]))
 
 

@@ -28,6 +28,7 @@ from pipelines.lake import Lake, open_lake
 from pipelines.log import Log
 from pipelines.oracle import USER_VIEWS
 from pipelines.speed import Speed
+from pipelines.unneeded import run_without_pandas
 
 PLANT = "HEADRACE_FUZZ_PLANT"
 """Environment: a module to import first. Tests plant a bug with it, to see that it is found."""
@@ -229,4 +230,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    run_without_pandas()
     main()

@@ -26,6 +26,7 @@ from pipelines.kafka_log import open_reader, poll
 from pipelines.kafka_records import Records, typed
 from pipelines.parts import Part
 from pipelines.position import Position
+from pipelines.unneeded import run_without_pandas
 from pipelines.views import parse_view
 
 if TYPE_CHECKING:
@@ -165,4 +166,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    run_without_pandas()
     sys.exit(main())
