@@ -22,9 +22,9 @@ demo: $(READY)  ## the whole story, from nothing, in about a minute
 	@$(BIN)/python -m compileall -q pipelines schemas jobs flows
 	$(BIN)/headrace demo
 
-test: $(READY)  ## all tests
+test: $(READY)  ## all tests; three at once, because a part of the time is waiting
 	@$(BIN)/python -m compileall -q pipelines schemas jobs flows
-	$(BIN)/python -m pytest -n 2 --dist loadgroup --durations 25
+	$(BIN)/python -m pytest -n 3 --dist loadgroup --durations 25
 
 faults: $(READY) ## the long attacks: kills, power loss, broken disks, damage, load, a day (hours)
 	$(BIN)/python -m tests.faults.kills --kills 500 --seed $(SEED)
