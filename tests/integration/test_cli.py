@@ -6,7 +6,6 @@ import json
 import re
 import shutil
 import subprocess
-import sys
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from typing import Any
 import pytest
 
 from pipelines.cli import _COMMANDS
-from tests.e2e.command import REPOSITORY, SCRIPT, Headrace
+from tests.e2e.command import SCRIPT, Headrace
 from tests.e2e.orders import FIRST_DAY, Truth, events, write
 
 EARLY, LATE = events(40, seed=21), events(20, seed=22)
@@ -376,31 +375,3 @@ def test_a_result_is_the_only_thing_on_standard_output(own: Headrace, tmp_path: 
     outcome = own.process("query", "SELECT 1 AS one")
     assert outcome.out == "one\n───\n  1\n"
     assert outcome.err.startswith("at {0: ")
-
-
-def test_the_command_runs_without_pandas_and_whoever_imports_our_code_keeps_it(
-    tmp_path: Path,
-) -> None:
-    lines = write(tmp_path / "lines.ndjson", EARLY)
-    program = """
-import sys
-from pipelines import cli, serving
-sys.argv[1:] = ["--home", *sys.argv[1:]]
-try:
-    cli.main()
-except SystemExit as e:
-    print(e.code, [name for name in ("duckdb", "pyarrow", "pandas") if name in sys.modules])
-"""
-    for call in (["append", lines], ["speed", "--once"]):
-        done = python(program, tmp_path / "home", *call)
-        assert done.splitlines()[-1] == "0 ['duckdb', 'pyarrow']", call
-    program = "from pipelines import cli, speed, worker; import pandas; print(pandas.__name__)"
-    assert python(program) == "pandas\n"
-
-
-def python(program: str, *arguments: object) -> str:
-    """Run a program in a process of its own; gives what it printed."""
-    return subprocess.run(
-        [sys.executable, "-c", program, *map(str, arguments)],
-        cwd=REPOSITORY, capture_output=True, text=True, check=True,
-    ).stdout  # fmt: skip

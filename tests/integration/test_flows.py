@@ -6,7 +6,6 @@ import importlib
 import json
 import os
 import subprocess
-import sys
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,7 +26,6 @@ from tests.flows.server import Server, prefect_server, serving, wait_for
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-ROOT = Path(__file__).parents[2]
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("prefect")]
 NOTHING = {f"schedule_{name}": "" for name in FLOWS if name != "replay"}
 
@@ -216,30 +214,3 @@ def test_schedules_are_cron_or_seconds_or_none() -> None:
     assert of("ingest", ingest_folder="inbox") == "every 0:05:00"
     with pytest.raises(UsageError, match="schedule_quality"):
         of("quality", schedule_quality="0")
-
-
-def test_importing_the_flows_starts_nothing_and_turns_usage_data_off() -> None:
-    listed = ", ".join(f"flows.{name}" for name in FLOWS)
-    code = (
-        f"import json, os, threading, {listed}; "
-        "print(json.dumps([os.environ['DO_NOT_TRACK'], "
-        "os.environ['PREFECT_SERVER_ANALYTICS_ENABLED'], threading.active_count()]))"
-    )
-    clean = {k: v for k, v in os.environ.items() if k not in {"DO_NOT_TRACK"}}
-    found = subprocess.run(
-        [sys.executable, "-c", code],
-        check=True,
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        env=clean,
-    )
-    assert json.loads(found.stdout) == ["1", "false", 1]
-
-
-def test_the_command_imports_nothing_of_prefect() -> None:
-    code = (
-        "import sys; from pipelines import cli; cli.run(['flows', 'ls']); "
-        "sys.exit(any(name.split('.')[0] in {'prefect', 'flows'} for name in sys.modules))"
-    )
-    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import html
 import json
-import subprocess
-import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,13 +13,11 @@ from pipelines import batch, generations, quality
 from pipelines.audit import Full
 from pipelines.errors import JobError, UsageError
 from tests.conformance.paths import BUILT_IN, append, assert_exact, run_speed
-from tests.e2e.command import REPOSITORY, Headrace
+from tests.e2e.command import Headrace
 from tests.e2e.orders import events
 from tests.integration.staging import plant, rewrite
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from pipelines.lake import Lake
 
 pytestmark = pytest.mark.slow
@@ -178,15 +174,3 @@ def test_checks_of_what_is_served_and_what_arrived_use_the_homes_own_expectation
     assert one(lake, "SELECT count(*) FROM sys.audits WHERE suite = 'events' AND passed") == 1
     with pytest.raises(UsageError, match="cannot be checked"):
         quality.check(lake, "base")
-
-
-def test_the_commands_do_not_import_great_expectations(tmp_path: Path) -> None:
-    code = (
-        "import sys; from pipelines import cli; "
-        f"cli.run(['--home', {str(tmp_path / 'home')!r}, 'status']); "
-        "import pipelines.quality, pipelines.batch, pipelines.audit; "
-        "print([m for m in ('great_expectations', 'pandas', 'prefect') if m in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True,
-                          cwd=REPOSITORY)  # fmt: skip
-    assert done.stdout.splitlines()[-1] == "[]"
