@@ -85,7 +85,7 @@ class Crew:
         """
         asked = {
             "start": start.text(),
-            "views": {name: view.sql for name, view in line.views.items()},
+            "views": {name: view.text for name, view in line.views.items()},
             "index": [str(file.resolve()) for file in index],
             "folder": str(folder),
         }

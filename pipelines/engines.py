@@ -91,7 +91,7 @@ def _plan(lake: Lake, log: Log, task: Task) -> dict[str, Any]:
     plan: dict[str, Any] = {
         "mode": task.mode,
         "cut": cut.as_dict(),
-        "views": {name: view.sql for name, view in task.views.items()},
+        "views": {name: view.text for name, view in task.views.items()},
         "event_files": log.files_between(start, cut),
         "ranges": ranges,
         "output": str(task.folder),

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from pipelines.position import Position
 from schemas.tables import TABLES
 
 if TYPE_CHECKING:
     from pipelines.views import View
+
+
+_MAYBE_MISREAD: Final = re.compile(
+    r"NOT\s+LIKE|!~~|DECIMAL|NUMERIC|ROUND|\d\.\d|[^(\s]\s*\*", re.IGNORECASE
+)
+"""What a text has in which an earlier version could read something wrongly. All others need not
+be compiled to know that they were read rightly."""
 
 
 @dataclass(frozen=True)
@@ -27,13 +35,27 @@ class Generation:
     created_at: datetime
     origin: str
     logic: str
-    views: Mapping[str, View]
+    views: StoredViews
     base: int
     cut: Position
     after_commit: int
     position: Position
     last_commit: int
     wanted_cut: Position | None
+
+    @property
+    def misread(self) -> dict[str, str]:
+        """View to what an earlier version read wrongly in it, if that version made its rows."""
+        suspects = [name for name in self.views if _MAYBE_MISREAD.search(self.views.text(name))]
+        found = {name: "; ".join(self.views[name].misread) for name in suspects}
+        if not any(found.values()):
+            return {}
+        from pipelines import fold
+        from pipelines.views import logic_version
+
+        if logic_version(self.views, fold.version()) == self.logic:
+            return {}
+        return {name: what for name, what in found.items() if what}
 
     @property
     def schema(self) -> str:
@@ -105,6 +127,10 @@ class StoredViews(Mapping[str, "View"]):
     def __init__(self, texts: Mapping[str, str]) -> None:
         self._texts = texts
 
+    def text(self, name: str) -> str:
+        """The text of a view as it was written."""
+        return self._texts[name]
+
     def __getitem__(self, name: str) -> View:
         return _stored_view(name, self._texts[name])
 
@@ -123,4 +149,4 @@ def _stored_view(name: str, sql: str) -> View:
     """A view as a generation stores it; the same text is the same view."""
     from pipelines.views import parse_view
 
-    return parse_view(name, sql, where=f"the stored view {name}")
+    return parse_view(name, sql, where=f"the stored view {name}", stored=True)

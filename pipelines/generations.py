@@ -96,6 +96,33 @@ def read(lake: Lake, number: int | None = None) -> Generation:
     )
 
 
+def trusted(line: Generation) -> Generation:
+    """The same generation, if this version reads its views as the one did that made its rows.
+
+    Raises:
+        SeamError: it does not, so rows of two meanings would meet.
+    """
+    for name, what in line.misread.items():
+        raise SeamError(
+            f"the view {name} of generation {line.number} was made by a version in which {what}, "
+            "so its numbers may be wrong and none are given. `headrace batch` makes the right ones "
+            "and says what moved"
+        )
+    return line
+
+
+def as_served(live: Generation, name: str) -> str:
+    """A SELECT of what the live generation serves under a name.
+
+    Of a view that an earlier version misread, what was stored has that version's columns: only the
+    SQL that it left in the lake reads them.
+    """
+    if name not in live.misread:
+        return live.select(name)
+    columns = ", ".join(f'"{c.name}"' for c in live.views[name].outputs)
+    return f'SELECT {columns} FROM lake.main."{name}"'
+
+
 def stored_views(lake: Lake, number: int) -> Mapping[str, View]:
     """The views that a generation was made with, its seam whole or not."""
     (texts,) = lake.row(f"SELECT views FROM sys.generations WHERE generation = {number}")
@@ -136,7 +163,7 @@ def create(
 ) -> int:
     """Make a new generation with a base at `cut`; nobody reads it yet. Gives its number."""
     number = tx.lake.row("SELECT coalesce(max(generation), 0) + 1 FROM sys.generations")[0]
-    texts = json.dumps({name: view.sql for name, view in views.items()})
+    texts = json.dumps({name: view.text for name, view in views.items()})
     tx.execute(f"CREATE SCHEMA g{number}")
     tx.record("generations", number, tx.lake.clock(), logic_of(views), texts, origin)
     _create_tables(tx, number, 1, table_columns(views), filling)

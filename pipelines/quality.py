@@ -91,7 +91,7 @@ def _run(
         integrity.check_log(lake, start, end)
         _prepare_events(lake, line, start, end)
     else:
-        position = line.position
+        position = generations.trusted(line).position
         tables = {name: f"({line.select(name)})" for name in ("orders", "ledger")}
         tables |= {name: f"({line.partial_rows(view)})" for name, view in line.views.items()}
         prepare(lake.con, lake, Stored(line.views, tables, position, None, unique=False), None)

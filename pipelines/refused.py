@@ -50,7 +50,7 @@ def keep(home: Home, candidate: Candidate, audited: Audited) -> None:
     staged = candidate.staged
     told = {
         "cut": staged.cut.as_dict(),
-        "views": {name: view.sql for name, view in staged.views.items()},
+        "views": {name: view.text for name, view in staged.views.items()},
         "repeats": staged.repeats,
         "generation": candidate.generation,
         "base": candidate.base,

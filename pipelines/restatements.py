@@ -94,14 +94,17 @@ def at_cut(lake: Lake, number: int, staged: Staged) -> Changed:
 
 
 def between_generations(
-    lake: Lake, live: Generation, other: Generation, names: list[str], *, same_logic: bool
+    lake: Lake, live: Generation, other: Generation, names: list[str]
 ) -> Changed:
     """What changes for readers if `other` goes live; both stand at one position."""
     parts = [
-        _view_cells(other.views[name], live.select(name), other.select(name)) for name in names
+        _view_cells(other.views[name], generations.as_served(live, name), other.select(name))
+        for name in names
     ]
     parts += [_row_cells(name, live.select(name), other.select(name)) for name in ORDERS_LEDGER]
-    cause = "repair" if same_logic else "changed logic"
+    cause = "repair" if live.logic == other.logic else "changed logic"
+    if live.misread:
+        cause = "repair: " + "; ".join(f"{what} in {name}" for name, what in live.misread.items())
     return _collected(lake, parts, cause, live.position, other.position)
 
 

@@ -157,7 +157,7 @@ class Serving:
     def _line_at(self, snapshot: int) -> Generation:
         """What is live at the snapshot of the open transaction, its seam checked; read once."""
         if self._line is None or self._line[0] != snapshot:
-            self._line = (snapshot, generations.read(self._lake))
+            self._line = (snapshot, generations.trusted(generations.read(self._lake)))
         return self._line[1]
 
     def _read_by(self, sql: str, line: Generation) -> set[integrity.Table]:

@@ -77,7 +77,7 @@ class Speed:
         """
         with self._lake.reading():
             chosen = generations.live_number(self._lake) if number is None else number
-            line = self._known.get(chosen) or generations.read(self._lake, chosen)
+            line = self._known.get(chosen) or self._read(chosen)
             end = self._log.end()
             self._log.check(line.position, end)
         goal = until or end
@@ -103,7 +103,7 @@ class Speed:
     def _step(self, number: int, goal: Position) -> Commit | None:
         line = self._known.pop(number, None)
         with self._lake.reading():
-            line = line or generations.read(self._lake, number)
+            line = line or self._read(number)
             target = self._target(line, goal)
             if target == line.position:
                 self._known[number] = line
@@ -139,7 +139,7 @@ class Speed:
         self.run()
         with self._lake.reading():
             number = generations.live_number(self._lake)
-            line = self._known.get(number) or generations.read(self._lake, number)
+            line = self._known.get(number) or self._read(number)
             if line.position != start or self._log.end() != start:
                 return None
             self._index.catch_up(line.position)
@@ -193,6 +193,9 @@ class Speed:
         if self._index.position == line.position:
             self._index.add(new, target)
         return commit
+
+    def _read(self, number: int) -> Generation:
+        return generations.trusted(generations.read(self._lake, number))
 
     def _target(self, line: Generation, goal: Position) -> Position:
         """Where the next commit ends: at most `commit_events` or so further on."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _DATE: Final = re.compile(r"\d{4}-\d\d-\d\d")
 _TIME: Final = re.compile(r"\d{4}-\d\d-\d\d([ T]\d\d:\d\d:\d\d(\.\d{1,6})?)?")
 DIGITS: Final = 38  # both engines hold 38 decimal digits
+ROUNDED: Final = "numbers of different scales were compared or chosen from, and rounded"
 KEPT_SCALE: Final = 6  # Spark keeps this many fraction digits when a result needs more than 38
 
 
@@ -56,6 +57,8 @@ class Expressions:
         columns: name to DuckDB type.
         rules: what is allowed, by kind of expression.
         derived: whether the expressions are over aggregates. Then they run in DuckDB only.
+        stored: whether a lake holds the view already; then what was once accepted is noted in
+            `misread` instead of refused.
     """
 
     def __init__(
@@ -65,10 +68,13 @@ class Expressions:
         rules: Mapping[type[exp.Expression], Rule],
         *,
         derived: bool,
+        stored: bool = False,
     ) -> None:
         self.where = where
         self.columns = columns
         self.derived = derived
+        self.stored = stored
+        self.misread: set[str] = set()
         self._rules = rules
 
     def check(self, node: exp.Expression) -> Typed:
@@ -144,7 +150,10 @@ class Expressions:
         if families == {"number"}:
             sizes = [decimal_size(part.type) for part in parts if part.family == "number"]
             scale = max(s for _, s in sizes)
-            self.fits(node, max(p - s for p, s in sizes) + scale, scale)
+            digits = max(p - s for p, s in sizes) + scale
+            self.fits(node, digits, scale)
+            if digits > DIGITS and len({s for _, s in sizes}) > 1:
+                self._would_round(node, parts, scale)
         return parts
 
     def as_time(self, part: Typed, kind: str) -> Typed:
@@ -171,6 +180,18 @@ class Expressions:
                 f"needs up to {digits} digits and both engines hold {DIGITS}; first CAST to a "
                 "smaller DECIMAL, such as CAST(x AS DECIMAL(18, 2))",
             )
+
+    def _would_round(self, node: exp.Expression, parts: list[Typed], scale: int) -> None:
+        """Refuse numbers whose common type has no room for the fraction digits of all of them."""
+        if self.stored:
+            self.misread.add(ROUNDED)
+            return
+        kinds = " and ".join(sorted({part.type for part in parts if part.family == "number"}))
+        self.refuse(
+            node,
+            f"mixes {kinds}, which have more than {DIGITS} digits in common, so fraction digits "
+            f"would be rounded away; CAST each of them AS DECIMAL({DIGITS}, {scale})",
+        )
 
     def refuse(self, node: exp.Expression, problem: str) -> NoReturn:
         """Raise ViewError about an expression of this file."""

@@ -62,10 +62,10 @@ def negated_size(kind: str) -> tuple[int, int]:
 def with_room(parts: list[Typed]) -> list[Typed]:
     """The two operands, one of them over 18 digits wide.
 
-    DuckDB keeps a result of two decimals of up to 18 digits at 18 digits, and fails where it
+    DuckDB keeps a result of two numbers of up to 18 digits at 18 digits, and fails where it
     does not fit: amount * 1.25 would stop the stream at 10^12. Past 18 digits it widens.
     """
-    if any(not is_decimal(part.type) or decimal_size(part.type)[0] > _CAPPED for part in parts):
+    if any(decimal_size(part.type)[0] > _CAPPED for part in parts):
         return parts
     first = parts[0]
     kind = f"DECIMAL({_CAPPED + 1},{decimal_size(first.type)[1]})"

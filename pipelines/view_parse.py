@@ -16,7 +16,7 @@ from sqlglot.errors import SqlglotError
 from pipelines.errors import ViewError
 from pipelines.view_aggregates import Aggregates, contains_aggregate
 from pipelines.view_names import Names, select_items
-from pipelines.view_rules import refuse
+from pipelines.view_rules import refuse, refuse_unknown_arguments, refuse_unknown_kinds
 from pipelines.view_scalars import derived_expressions, row_expressions
 from pipelines.view_sql import Column, Rows, View
 from schemas.tables import TABLES
@@ -43,7 +43,10 @@ _CLAUSES: Final[dict[str, str]] = {
 _ALLOWED: Final = frozenset({"expressions", "from_", "where", "group"})
 
 
-def parse_view(name: str, sql: str, *, where: str) -> View:
+_NEGATED: Final = "NOT LIKE was read as LIKE"
+
+
+def parse_view(name: str, sql: str, *, where: str, stored: bool = False) -> View:
     """Parse and check a view.
 
     Args:
@@ -51,6 +54,8 @@ def parse_view(name: str, sql: str, *, where: str) -> View:
         sql: one SELECT in DuckDB's dialect. `/` and avg are exact: DECIMAL with 4 fraction
             digits, half away from zero, NULL over 0. Sums of integers are BIGINT.
         where: the file, for messages.
+        stored: whether a lake holds the view already. Then what an earlier version accepted and
+            computed wrongly is named in `misread`, where a file would be refused.
 
     Returns:
         The compiled view.
@@ -59,17 +64,18 @@ def parse_view(name: str, sql: str, *, where: str) -> View:
         ViewError: it cannot be maintained. Names file, expression and remedy.
     """
     try:
-        return _compiled(name, sql, where)
+        return _compiled(name, sql, where, stored=stored)
     except RecursionError as error:
         raise ViewError(f"{where}: is nested too deeply; write a shorter expression") from error
 
 
-def _compiled(name: str, sql: str, where: str) -> View:
+def _compiled(name: str, sql: str, where: str, *, stored: bool) -> View:
     select = _single_select(sql, where)
     source, names = _source(select, where)
+    refuse_unknown_arguments(where, select)
     items = select_items(select, names, where)
     keys = _key_places(select, items, names, where)
-    rows = row_expressions(where, TABLES[source])
+    rows = row_expressions(where, TABLES[source], stored=stored)
     condition = _where(select, names, rows, where)
     typed_keys = [_key(rows, items[place][1], where) for place in keys]
     key_columns = tuple(
@@ -82,9 +88,13 @@ def _compiled(name: str, sql: str, where: str) -> View:
         for _, node in items
     ]
     columns = {column.name: column.type for column in (*key_columns, *aggregates.columns)}
-    outputs = _outputs([name for name, _ in items], virtual, derived_expressions(where, columns))
+    derived = derived_expressions(where, columns, stored=stored)
+    outputs = _outputs([name for name, _ in items], virtual, derived)
+    refuse_unknown_kinds(where, select)
     return View(
         name=name,
+        text=sql,
+        misread=tuple(sorted({*rows.misread, *derived.misread, *_misread(select)})),
         sql=_normalised(items, keys, source, select, names),
         source=source,
         keys=key_columns,
@@ -119,6 +129,12 @@ def _single_select(sql: str, where: str) -> exp.Select:
                 problem = f"{clause.upper()} is not allowed; write SELECT, FROM, WHERE and GROUP BY"
             raise ViewError(f"{where}: {problem}")
     return statement
+
+
+def _misread(select: exp.Select) -> list[str]:
+    """What earlier versions read as something else: of such a view, old rows are no good."""
+    negated = any(each.args.get("negate") for each in select.find_all(exp.Like))
+    return [_NEGATED] if negated else []
 
 
 def _parse_message(error: SqlglotError) -> str:

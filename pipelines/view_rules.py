@@ -126,6 +126,64 @@ _REMEDIES: Final[dict[type[exp.Expression], str]] = {
 }
 
 
+_ONE: Final = frozenset({"this"})
+_TWO: Final = frozenset({"this", "expression"})
+_MANY: Final = frozenset({"this", "expressions"})
+ARGUMENTS: Final[dict[type[exp.Expression], frozenset[str]]] = {
+    exp.Select: frozenset({"expressions", "from_", "where", "group"}),
+    exp.From: _ONE,
+    exp.Table: frozenset({"this", "alias"}),
+    exp.TableAlias: _ONE,
+    exp.Where: _ONE,
+    exp.Group: frozenset({"expressions", "all"}),
+    exp.Alias: frozenset({"this", "alias"}),
+    exp.Identifier: frozenset({"this", "quoted"}),
+    exp.Column: frozenset({"this", "table"}),
+    exp.Literal: frozenset({"this", "is_string"}),
+    **dict.fromkeys((exp.Boolean, exp.Paren, exp.Not, exp.Neg, exp.Abs, exp.Var), _ONE),
+    **dict.fromkeys((exp.Null, exp.Star), frozenset[str]()),
+    **dict.fromkeys((exp.Add, exp.Sub, exp.Mul, exp.Div, exp.And, exp.Or), _TWO),
+    **dict.fromkeys((exp.EQ, exp.NEQ, exp.GT, exp.GTE, exp.LT, exp.LTE, exp.Is), _TWO),
+    **dict.fromkeys((exp.Nullif, exp.Extract, exp.Filter), _TWO),
+    **dict.fromkeys((exp.Year, exp.Month, exp.Day, exp.Hour, exp.Sum, exp.Avg), _ONE),
+    **dict.fromkeys((exp.In, exp.Coalesce), _MANY),
+    exp.Between: frozenset({"this", "low", "high"}),
+    exp.Like: _TWO | {"negate"},
+    exp.DPipe: _TWO | {"safe"},  # set by the parser: NULL || x is NULL, in both engines
+    exp.Case: frozenset({"this", "ifs", "default"}),
+    exp.If: frozenset({"this", "true", "false"}),
+    **dict.fromkeys((exp.TimestampTrunc, exp.DateTrunc), frozenset({"this", "unit"})),
+    exp.Cast: frozenset({"this", "to"}),
+    exp.DataType: _MANY,
+    exp.DataTypeParam: _ONE,
+    exp.Round: frozenset({"this", "decimals"}),
+    exp.Count: _MANY | {"big_int"},  # set by the parser: a count is a BIGINT
+}
+"""What the compiler knows of each kind of expression. An argument that is not here is refused:
+an unknown one may be the NOT of a condition, and what is left without it is another view."""
+
+
+def refuse_unknown_arguments(where: str, statement: exp.Expression) -> None:
+    """Refuse a statement with a known kind of expression that says more than is known of it."""
+    for node in statement.walk():
+        known = ARGUMENTS.get(type(node))
+        if known is None:
+            continue  # a kind that has a refusal of its own
+        for name, value in node.args.items():
+            if name in known or value is None or value is False or value == []:
+                continue
+            if isinstance(value, exp.Expression) and type(value) not in ARGUMENTS:
+                refuse_node(where, value)
+            refuse(where, node, f"says {name.upper()}, which no view may; write it without that")
+
+
+def refuse_unknown_kinds(where: str, statement: exp.Expression) -> None:
+    """Refuse a statement that holds a kind of expression of which nothing is known."""
+    for node in statement.walk():
+        if type(node) not in ARGUMENTS:
+            refuse_node(where, node)
+
+
 def refuse(where: str, node: exp.Expression | str, problem: str) -> NoReturn:
     """Raise ViewError: file, expression, what is wrong with it and what to write instead."""
     raise ViewError(f"{where}: {shown(node)} {problem}")

@@ -26,14 +26,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-def row_expressions(where: str, columns: Mapping[str, str]) -> Expressions:
+def row_expressions(where: str, columns: Mapping[str, str], *, stored: bool) -> Expressions:
     """Checks expressions over source rows: keys, conditions, what is inside aggregates."""
-    return Expressions(where, columns, _ROW_RULES, derived=False)
+    return Expressions(where, columns, _ROW_RULES, derived=False, stored=stored)
 
 
-def derived_expressions(where: str, columns: Mapping[str, str]) -> Expressions:
+def derived_expressions(where: str, columns: Mapping[str, str], *, stored: bool) -> Expressions:
     """Checks expressions over keys and aggregates; `/` and round are allowed there."""
-    return Expressions(where, columns, _DERIVED_RULES, derived=True)
+    return Expressions(where, columns, _DERIVED_RULES, derived=True, stored=stored)
 
 
 def _column(at: Expressions, node: exp.Expression) -> Typed:
@@ -128,15 +128,11 @@ def _is(at: Expressions, node: exp.Expression) -> Typed:
 
 
 def _in(at: Expressions, node: exp.Expression) -> Typed:
-    if any(value for name, value in node.args.items() if name not in {"this", "expressions"}):
-        at.refuse(node, "looks values up elsewhere; write IN with a list of values")
     parts = at.alike(node, [at.check(each) for each in [node.this, *node.expressions]])
     return at.build(node, parts, lambda x, *xs: exp.In(this=x, expressions=list(xs)))
 
 
 def _between(at: Expressions, node: exp.Expression) -> Typed:
-    if node.args.get("symmetric"):
-        at.refuse(node, "is not supported; write BETWEEN low AND high")
     parts = at.alike(node, [at.check(node.args[name]) for name in ("this", "low", "high")])
     return at.build(node, parts, lambda x, low, high: exp.Between(this=x, low=low, high=high))
 
@@ -146,15 +142,25 @@ def _like(at: Expressions, node: exp.Expression) -> Typed:
     pattern = node.expression
     if not isinstance(pattern, exp.Literal) or "\\" in str(pattern.this):
         at.refuse(node, "needs a fixed pattern in quotes, without a backslash")
-    return _text_pair(at, node)
+    parts = _texts(at, node)
+    if node.args.get("negate"):  # NOT LIKE, !~~
+        return at.build(
+            node, parts, lambda a, b: exp.Not(this=exp.Paren(this=exp.Like(this=a, expression=b)))
+        )
+    return at.build(node, parts, lambda a, b: exp.Like(this=a, expression=b))
 
 
-def _text_pair(at: Expressions, node: exp.Expression) -> Typed:
+def _joined(at: Expressions, node: exp.Expression) -> Typed:
+    parts = _texts(at, node)
+    return at.build(node, parts, lambda a, b: exp.DPipe(this=a, expression=b))
+
+
+def _texts(at: Expressions, node: exp.Expression) -> list[Typed]:
     parts = [at.check(node.this), at.check(node.expression)]
     for part in parts:
         if part.family not in {"text", "null"}:
             at.refuse(part.duckdb, f"is {part.type}, and here text is needed; add a CAST")
-    return at.build(node, parts, lambda a, b: type(node)(this=a, expression=b))
+    return parts
 
 
 def _coalesce(at: Expressions, node: exp.Expression) -> Typed:
@@ -245,7 +251,7 @@ _ROW_RULES: Final[Mapping[type[exp.Expression], Rule]] = {
     exp.In: _in,
     exp.Between: _between,
     exp.Like: _like,
-    exp.DPipe: _text_pair,
+    exp.DPipe: _joined,
     exp.Coalesce: _coalesce,
     exp.Nullif: _nullif,
     **dict.fromkeys((exp.Case, exp.If), _case),

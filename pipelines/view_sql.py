@@ -74,7 +74,9 @@ class View:
 
     Attributes:
         name: the view's name: the stem of its file.
+        text: the declaration as it was written.
         sql: the declaration, normalised: the same for any whitespace, comments or quoting.
+        misread: what earlier versions read wrongly in it; part of the logic version.
         source: the table it reads, `orders` or `ledger`.
         keys: the grouping columns, in the order of the SELECT list.
         partials: the stored additive columns; the first is `_rows`.
@@ -82,7 +84,9 @@ class View:
     """
 
     name: str
+    text: str = field(repr=False, compare=False)
     sql: str
+    misread: tuple[str, ...] = field(repr=False)
     source: str
     keys: tuple[Column, ...]
     partials: tuple[Column, ...]
@@ -163,10 +167,7 @@ class View:
         )
 
     def full_sql(self, relation: str) -> str:
-        """SQL (DuckDB) for the view's columns straight from source rows, without partials.
-
-        The plain meaning of the declaration, against which served values are verified.
-        """
+        """SQL (DuckDB) for the view's columns straight from source rows, without partials."""
         rows = self.rows["duckdb"]
         items = [
             *self._key_items("duckdb"),

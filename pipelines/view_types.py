@@ -31,7 +31,8 @@ class BindError(ValueError):
 
 
 @cache
-def _scratch() -> duckdb.DuckDBPyConnection:
+def scratch() -> duckdb.DuckDBPyConnection:
+    """A database in memory, without data, that reaches no files: take a cursor of it."""
     import duckdb
 
     config = {"threads": "1", "enable_external_access": "false"}
@@ -44,7 +45,7 @@ def _described(text: str, columns: tuple[tuple[str, str], ...]) -> str:
 
     stub = ", ".join(f'CAST(NULL AS {kind}) AS "{name}"' for name, kind in columns)
     try:
-        answer = _scratch().cursor().execute(f"DESCRIBE SELECT {text} FROM (SELECT {stub})")
+        answer = scratch().cursor().execute(f"DESCRIBE SELECT {text} FROM (SELECT {stub})")
         row = answer.fetchone()
     except duckdb.Error as error:
         raise BindError(str(error).splitlines()[0]) from error
@@ -66,7 +67,7 @@ def reserved_word(name: str) -> bool:
     """Whether a table of that plain name would have to be quoted in every query."""
     # The name stands in the text: DuckDB imports pandas to bind a parameter, which takes a second.
     answer = (
-        _scratch()
+        scratch()
         .cursor()
         .execute(
             "SELECT count(*) FROM duckdb_keywords() "

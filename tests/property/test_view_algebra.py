@@ -25,7 +25,7 @@ USER_VIEWS = {
           avg(units) AS mean_units, sum(refunded) FILTER (WHERE status = 'returned') AS back,
           round(100 * sum(refunded) / sum(gross), 1) AS percent,
           CASE WHEN n > 2 AND land <> 'unknown' THEN sum(paid) ELSE -1 END AS large
-        FROM orders GROUP BY ALL""",
+        FROM orders GROUP BY 1, 2""",
     "partitions": """
         SELECT "partition", delivered_at IS NULL AS open, sum(event_count) AS events,
           sum(gross - paid) AS unpaid, sum(gross * 1.25) AS grossed
@@ -40,6 +40,7 @@ USER_VIEWS = {
           CAST(quantity AS VARCHAR) AS pieces, currency = 'EUR' AS euro,
           count(*) FILTER (WHERE country LIKE '%_e%' OR country <> 'a\\b''c
 d') AS n,
+          count(*) FILTER (WHERE country NOT LIKE '%_e%' OR NOT country LIKE 'D%') AS unlike,
           count(*) FILTER (WHERE country BETWEEN 'A' AND 'é') AS between
         FROM ledger GROUP BY ALL""",
     "times": """

@@ -91,7 +91,8 @@ def test_a_row_that_is_taken_back_needs_a_digit_more() -> None:
         ("DECIMAL(3,2)", "DECIMAL(18,4)", "DECIMAL(19,2)"),
         ("DECIMAL(19,4)", "DECIMAL(3,2)", None),
         ("DECIMAL(3,2)", "DECIMAL(19,4)", None),
-        ("INTEGER", "DECIMAL(18,4)", None),
+        ("INTEGER", "DECIMAL(18,4)", "DECIMAL(19,0)"),
+        ("DECIMAL(18,4)", "INTEGER", "DECIMAL(19,4)"),
         ("DECIMAL(18,4)", "BIGINT", None),
     ],
 )
