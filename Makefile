@@ -19,11 +19,11 @@ $(READY): pyproject.toml constraints.txt
 	@touch $(READY)
 
 demo: $(READY)  ## the whole story, from nothing, in about a minute
-	@$(BIN)/python -m compileall -q pipelines schemas jobs flows
+	@$(BIN)/python -m compileall -q pipelines schemas jobs flows headrace/__init__.py
 	$(BIN)/headrace demo
 
 test: $(READY)  ## all tests; three at once, because a part of the time is waiting
-	@$(BIN)/python -m compileall -q pipelines schemas jobs flows
+	@$(BIN)/python -m compileall -q pipelines schemas jobs flows headrace/__init__.py
 	$(BIN)/python -m pytest -n 3 --dist loadgroup --durations 25
 
 faults: $(READY) ## the long attacks: kills, power loss, broken disks, damage, load, a day (hours)
@@ -33,7 +33,7 @@ faults: $(READY) ## the long attacks: kills, power loss, broken disks, damage, l
 	$(BIN)/python -m tests.faults.damage --seed $(SEED) --rounds 60
 	$(BIN)/python -m tests.faults.load --publishes 100 --queries 20000 --seed $(SEED)
 	$(BIN)/python -m tests.faults.longrun --hours 24 --seeds 2
-	$(BIN)/headrace fuzz --seed $(SEED) --minutes 10
+	$(BIN)/python -m tests.fuzz --seed $(SEED) --minutes 10
 	$(BIN)/python -m tests.faults.kafka_storm --events 200000 --seed $(SEED)
 
 mutants: $(READY) ## small changes of the fold: does a test notice each of them?

@@ -19,7 +19,7 @@ from typing import Self
 import psutil
 
 EVENTS_AN_ORDER = 4
-HEADRACE = [sys.executable, "-m", "pipelines.cli"]
+HEADRACE = [sys.executable, "-m", "headrace"]
 
 
 @dataclass(frozen=True)

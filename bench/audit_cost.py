@@ -12,13 +12,16 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines import batch, generations, quality, restatements, settings
-from pipelines.audit import Auditor, Core, Full
-from pipelines.generate import generate
-from pipelines.ingest import append_lines
-from pipelines.lake import Lake, open_lake
-from pipelines.log import Line, Log
-from pipelines.speed import Speed
+from headrace.pipelines import settings
+from headrace.pipelines.batch import run as batch
+from headrace.pipelines.generations import registry, restatements
+from headrace.pipelines.generator.generator import generate
+from headrace.pipelines.ingest.append import append_lines
+from headrace.pipelines.lake.lake import Lake, open_lake
+from headrace.pipelines.log.embedded import Line, Log
+from headrace.pipelines.quality import check as quality
+from headrace.pipelines.quality.audit import Auditor, Core, Full
+from headrace.pipelines.speed.layer import Speed
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,7 @@ def measure(lake: Lake, orders: int) -> list[Cost]:
     for suite in quality.ON_REQUEST:
         checked = quality.check(lake, suite)
         found.append(Cost(f"check of {suite}", events, checked.seconds))
-    if generations.read(lake).base != 3:
+    if registry.read(lake).base != 3:
         raise SystemExit("a base is missing")
     return found
 

@@ -8,12 +8,12 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines import settings
-from pipelines.generate import generate
-from pipelines.lake import Lake, open_lake
-from pipelines.lake_tables import create
-from pipelines.log import Log
-from pipelines.speed import Speed
+from headrace.pipelines import settings
+from headrace.pipelines.generator.generator import generate
+from headrace.pipelines.lake.lake import Lake, open_lake
+from headrace.pipelines.lake.tables import create
+from headrace.pipelines.log.embedded import Log
+from headrace.pipelines.speed.layer import Speed
 
 COMMITS = 9
 EVENTS = 2_000

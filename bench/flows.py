@@ -16,11 +16,11 @@ import tempfile
 import time
 from pathlib import Path
 
-from pipelines import settings
-from pipelines.generate import generate
-from pipelines.ingest import append_lines
-from pipelines.lake import open_lake
-from pipelines.log import Line
+from headrace.pipelines import settings
+from headrace.pipelines.generator.generator import generate
+from headrace.pipelines.ingest.append import append_lines
+from headrace.pipelines.lake.lake import open_lake
+from headrace.pipelines.log.embedded import Line
 from tests.flows.server import prefect_server, quiet
 
 HEADRACE = Path(sys.executable).with_name("headrace")

@@ -10,10 +10,12 @@ import sys
 import time
 from pathlib import Path
 
-from pipelines import fold, generations, settings
-from pipelines.lake import open_lake
-from pipelines.log import TYPED_COLUMNS, Log
-from pipelines.position import Position
+from headrace.pipelines import settings
+from headrace.pipelines.fold import fold
+from headrace.pipelines.generations import registry
+from headrace.pipelines.lake.lake import open_lake
+from headrace.pipelines.log.embedded import TYPED_COLUMNS, Log
+from headrace.pipelines.position import Position
 
 
 def main(home: str) -> None:
@@ -23,7 +25,7 @@ def main(home: str) -> None:
         end = log.end()
         columns = ", ".join(f'"{c}"' for c in TYPED_COLUMNS)
         events = log.read(Position.zero(len(end.offsets)), end, columns)
-        views = generations.read(lake).views
+        views = registry.read(lake).views
         started = time.perf_counter()
         fold.fold(lake.con, events, "once_")
         for name, view in views.items():

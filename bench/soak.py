@@ -26,11 +26,12 @@ from pathlib import Path
 import psutil
 
 from bench.__main__ import HEADRACE
-from pipelines import serving, settings
-from pipelines.generate import generate
-from pipelines.lake import open_lake
-from pipelines.lake_tables import create
-from pipelines.log import Log
+from headrace.pipelines import settings
+from headrace.pipelines.generator.generator import generate
+from headrace.pipelines.lake.lake import open_lake
+from headrace.pipelines.lake.tables import create
+from headrace.pipelines.log.embedded import Log
+from headrace.pipelines.serving import query as serving
 
 FLAT = 1.1
 """The last third's median over the middle third's, at most."""

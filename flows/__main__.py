@@ -13,11 +13,11 @@ import urllib.request
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from pipelines import settings
-from pipelines.errors import HeadraceError, UsageError
-from pipelines.lake import open_lake
-from pipelines.logs import configure
-from pipelines.schedules import FLOWS, schedule
+from headrace.flows.schedules import FLOWS, schedule
+from headrace.pipelines import settings
+from headrace.pipelines.errors import HeadraceError, UsageError
+from headrace.pipelines.lake.lake import open_lake
+from headrace.pipelines.logs import configure
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from prefect import Flow
     from prefect.runner import Runner
 
-    from pipelines.home import Home
+    from headrace.pipelines.lake.home import Home
 
 _PATIENCE = 10.0
 _HOW = (

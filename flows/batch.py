@@ -15,10 +15,10 @@ from typing import Any
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
-from flows import pages
-from flows.steps import again, one_at_a_time, opened, prove
-from pipelines import batch as batches
-from pipelines.audit import chosen
+from headrace.flows import artifacts
+from headrace.flows.steps import again, one_at_a_time, opened, prove
+from headrace.pipelines.batch import run as batches
+from headrace.pipelines.quality.audit import chosen
 
 
 @task(name="publish", cache_policy=NO_CACHE, **again)
@@ -35,11 +35,11 @@ def publish(home: Path, *, engine: str | None, incremental: bool) -> dict[str, A
                 report=log.info,
             )
         finally:
-            pages.checked(lake)  # also of a base that was refused
+            artifacts.checked(lake)  # also of a base that was refused
         if done is None:
             return None
-        pages.published(done)
-        pages.restated(lake, done)
+        artifacts.published(done)
+        artifacts.restated(lake, done)
     return {
         "generation": done.generation,
         "base": done.base,

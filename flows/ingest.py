@@ -9,10 +9,10 @@ from typing import Any
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
-from flows import pages
-from flows.steps import again, one_at_a_time, opened
-from pipelines import landing
-from pipelines.errors import JobError, UsageError
+from headrace.flows import artifacts
+from headrace.flows.steps import again, one_at_a_time, opened
+from headrace.pipelines.errors import JobError, UsageError
+from headrace.pipelines.ingest import landing
 
 
 @task(name="land", cache_policy=NO_CACHE, **again)
@@ -32,7 +32,7 @@ def land(
             mapping=mapping or chosen.ingest_mapping,
             limit=limit,
         )
-    pages.landed(found)
+    artifacts.landed(found)
     return {**found.as_json(), "clean": found.clean}
 
 

@@ -10,9 +10,9 @@ from typing import Any
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
-from flows import pages
-from flows.steps import again, one_at_a_time, opened
-from pipelines import maintenance as rounds
+from headrace.flows import artifacts
+from headrace.flows.steps import again, one_at_a_time, opened
+from headrace.pipelines.operations import maintenance as rounds
 
 
 @task(name="maintain", cache_policy=NO_CACHE, **again)
@@ -20,7 +20,7 @@ def maintain(home: Path) -> dict[str, Any]:
     """Run one round. Safe beside readers and writers, and safe to run twice."""
     with opened(home) as lake:
         done = rounds.maintain(lake)
-        pages.lag(lake)
+        artifacts.lag(lake)
     return asdict(done)
 
 

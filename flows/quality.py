@@ -9,11 +9,11 @@ from typing import Any
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
-from flows import pages
-from flows.steps import again, one_at_a_time, opened
-from pipelines import alerts
-from pipelines import quality as checks
-from pipelines.errors import JobError
+from headrace.flows import artifacts
+from headrace.flows.steps import again, one_at_a_time, opened
+from headrace.pipelines.errors import JobError
+from headrace.pipelines.quality import alerts
+from headrace.pipelines.quality import check as checks
 
 
 @task(name="check", cache_policy=NO_CACHE, **again)
@@ -32,8 +32,8 @@ def check(home: Path, suite: str) -> dict[str, Any]:
 def lag(home: Path) -> list[str]:
     """Where the views stand; an alert for each limit that is passed. Gives their texts."""
     with opened(home) as lake:
-        pages.checked(lake)
-        pages.lag(lake)
+        artifacts.checked(lake)
+        artifacts.lag(lake)
         return [alert.text for alert in alerts.check(lake)]
 
 

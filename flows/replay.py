@@ -14,11 +14,11 @@ from typing import Any
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 
-from flows.steps import again, one_at_a_time, opened, prove
-from pipelines import generations
-from pipelines import replay as replays
-from pipelines.errors import PromotionError
-from pipelines.serving import parse_time
+from headrace.flows.steps import again, one_at_a_time, opened, prove
+from headrace.pipelines.errors import PromotionError
+from headrace.pipelines.generations import registry
+from headrace.pipelines.replay import replay as replays
+from headrace.pipelines.serving.query import parse_time
 
 BEGINNING = "beginning"
 
@@ -28,7 +28,7 @@ def build(home: Path, since: str, views: Path | None) -> dict[str, Any]:
     """Build a generation beside the live one and compare both. Not retried: it would build two."""
     moment = None if since == BEGINNING else parse_time(since)
     with opened(home) as lake:
-        wanted = None if views is None else generations.current_views(lake.home, views)
+        wanted = None if views is None else registry.current_views(lake.home, views)
         done = replays.replay(lake, moment, views=wanted)
     return {
         "generation": done.generation,

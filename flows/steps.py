@@ -13,12 +13,12 @@ from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.states import Completed
 
-from flows import pages
-from pipelines import home as homes
-from pipelines import settings
-from pipelines.errors import BrokerError, JobError, LockError, StorageError
-from pipelines.lake import Lake, open_lake
-from pipelines.verify import verify
+from headrace.flows import artifacts
+from headrace.pipelines import settings
+from headrace.pipelines.errors import BrokerError, JobError, LockError, StorageError
+from headrace.pipelines.lake import home as homes
+from headrace.pipelines.lake.lake import Lake, open_lake
+from headrace.pipelines.quality.verify import verify
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import State, TaskRun
@@ -97,7 +97,7 @@ def prove(home: Path, generation: int | None = None) -> dict[str, Any]:
     """
     with opened(home) as lake:
         certificate = verify(lake, generation)
-    pages.certificate(certificate)
+    artifacts.certificate(certificate)
     if not certificate.equal:
         raise JobError(
             f"generation {certificate.generation} differs from a recompute in "

@@ -16,8 +16,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines import base_plan
-from pipelines.views import parse_view
+from headrace.pipelines.fold import base_plan
+from headrace.pipelines.views.load import parse_view
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession

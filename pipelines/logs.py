@@ -10,7 +10,7 @@ import logging
 import sys
 from typing import Any
 
-from pipelines.settings import Settings
+from headrace.pipelines.settings import Settings
 
 _wanted: tuple[str, bool] | None = None
 """Level, and whether as JSON, until the first logger is asked for."""

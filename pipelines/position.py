@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from pipelines.errors import SeamError, UsageError
+from headrace.pipelines.errors import SeamError, UsageError
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from schemas.columns import (
+from headrace.schemas.columns import (
     MONEY,
     SAFE_UNITS,
     decimals,
@@ -21,7 +21,7 @@ from schemas.columns import (
     rfc3339_microseconds,
     true_where,
 )
-from schemas.events import (
+from headrace.schemas.events import (
     ENVELOPE,
     MAX_LINES,
     MAX_QUANTITY,

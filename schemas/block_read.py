@@ -14,7 +14,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.json as pj
 
-from schemas.events import ENVELOPE, NEWEST, Field, Kind
+from headrace.schemas.events import ENVELOPE, NEWEST, Field, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from schemas.events import END_YEAR, FIRST_YEAR, MONEY_PATTERN
+from headrace.schemas.events import END_YEAR, FIRST_YEAR, MONEY_PATTERN
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

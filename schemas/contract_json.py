@@ -3,7 +3,7 @@
 Every accepted event is valid against its schema. The reverse is not promised: JSON Schema
 cannot see repeated keys, how a number is written, or what lines add up to.
 
-Run `python -m schemas.contract_json` to write them again after a change of the contract.
+Run `python -m headrace.schemas.contract_json` to write them again after a change of the contract.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import json
 from pathlib import Path
 from typing import Any, Final
 
-from schemas.events import (
+from headrace.schemas.events import (
     ENVELOPE,
     MAX_LINES,
     MAX_SEQUENCE,
@@ -54,7 +54,7 @@ def json_schema(shape: Shape) -> Schema:
         "$id": f"urn:headrace:schema:{shape.type}:{shape.version}",
         "title": f"{shape.type}, version {shape.version}",
         "description": shape.about,
-        "$comment": "Generated from schemas/events.py by python -m schemas.contract_json.",
+        "$comment": "Generated from schemas/events.py by python -m headrace.schemas.contract_json.",
         **envelope,
     }
 

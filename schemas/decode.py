@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import pyarrow as pa
 
-from schemas.block_check import Check
-from schemas.block_read import read_block
-from schemas.columns import MONEY
-from schemas.events import MAX_EVENT_BYTES, Event
-from schemas.line_screen import screen
-from schemas.strict_json import WHITESPACE, canonical, same_content
-from schemas.validate import Rejection, validate
+from headrace.schemas.block_check import Check
+from headrace.schemas.block_read import read_block
+from headrace.schemas.columns import MONEY
+from headrace.schemas.events import MAX_EVENT_BYTES, Event
+from headrace.schemas.line_screen import screen
+from headrace.schemas.strict_json import WHITESPACE, canonical, same_content
+from headrace.schemas.validate import Rejection, validate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

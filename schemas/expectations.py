@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Final, Literal
 
-from schemas.events import SHAPES
-from schemas.tables import LEDGER_KINDS
+from headrace.schemas.events import SHAPES
+from headrace.schemas.tables import LEDGER_KINDS
 
 Severity = Literal["blocking", "warning"]
 Suite = Literal["events", "base", "served"]

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from schemas.events import MAX_NESTING
-from schemas.strict_json import too_deep
+from headrace.schemas.events import MAX_NESTING
+from headrace.schemas.strict_json import too_deep
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,7 +11,7 @@ from hashlib import blake2b
 from json import JSONDecodeError, JSONDecoder
 from typing import NoReturn
 
-from schemas.events import MAX_NESTING
+from headrace.schemas.events import MAX_NESTING
 
 WHITESPACE = b" \t\r\n"
 """What JSON calls whitespace; bytes.strip() would also take form feeds."""

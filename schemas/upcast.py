@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from schemas.events import NEWEST, SHAPES
+from headrace.schemas.events import NEWEST, SHAPES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

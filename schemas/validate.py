@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from decimal import Context, Decimal
 from typing import TYPE_CHECKING, Any, Final
 
-from schemas.events import (
+from headrace.schemas.events import (
     END_YEAR,
     ENVELOPE,
     FIRST_YEAR,
@@ -28,7 +28,7 @@ from schemas.events import (
     shape_of,
     versions_of,
 )
-from schemas.strict_json import (
+from headrace.schemas.strict_json import (
     WHITESPACE,
     JsonObject,
     NotJsonError,
@@ -36,7 +36,7 @@ from schemas.strict_json import (
     fingerprint,
     parse,
 )
-from schemas.upcast import upcast
+from headrace.schemas.upcast import upcast
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -14,7 +14,7 @@ from hypothesis import settings as hypothesis_settings
 from tests.kafka.spark import QUICK
 
 if TYPE_CHECKING:
-    from pipelines.lake import Lake
+    from headrace.pipelines.lake.lake import Lake
 
 # The same examples on every run and machine: a red test stays red until it is repaired.
 hypothesis_settings.register_profile("headrace", derandomize=True, deadline=None, database=None)
@@ -32,8 +32,8 @@ def make_lake(tmp_path: Path) -> Iterator[MakeLake]:
 
     `home` names a home's directory and opens it again. All are closed at the end.
     """
-    from pipelines.lake import open_lake
-    from pipelines.settings import load
+    from headrace.pipelines.lake.lake import open_lake
+    from headrace.pipelines.settings import load
 
     with ExitStack() as opened:
 

@@ -19,18 +19,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
+from headrace.pipelines.generator.generator import generate
+from headrace.pipelines.ingest.append import append_lines
+from headrace.pipelines.lake.connect import literal
+from headrace.pipelines.lake.lake import Lake, open_lake
+from headrace.pipelines.log.embedded import TYPED_COLUMNS, Line, Log
+from headrace.pipelines.log.order_index import OrderIndex, read_events
+from headrace.pipelines.position import Position
+from headrace.pipelines.quality.verify import verify
+from headrace.pipelines.serving.query import Serving
+from headrace.pipelines.speed.layer import Speed
+from headrace.schemas.decode import decode
 from pipelines import batch, settings
-from pipelines.duck import literal
-from pipelines.generate import generate
-from pipelines.ingest import append_lines
-from pipelines.lake import Lake, open_lake
-from pipelines.log import TYPED_COLUMNS, Line, Log
-from pipelines.order_index import OrderIndex, read_events
-from pipelines.position import Position
-from pipelines.serving import Serving
-from pipelines.speed import Speed
-from pipelines.verify import verify
-from schemas.decode import decode
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pipelines import batch, engines
+from headrace.pipelines.batch import engines
+from headrace.pipelines.batch import run as batch
 from tests.kafka.broker import CannotFetchError
 from tests.kafka.spark import source_jars
 
@@ -19,15 +20,15 @@ if TYPE_CHECKING:
 
     from pyspark.sql import SparkSession
 
-    from pipelines.lake import Lake
-    from pipelines.progress import Report
+    from headrace.pipelines.lake.lake import Lake
+    from headrace.pipelines.progress import Report
     from tests.conformance.paths import SparkBatch
 
 
 @pytest.fixture(scope="session")
 def spark() -> Iterator[SparkSession]:
     """A session as the jobs make their own; with the Kafka source, where its jars can be had."""
-    from jobs.batch import session
+    from headrace.jobs.batch import session
 
     conf = {}
     with contextlib.suppress(CannotFetchError):  # who needs it asks for it, and is skipped
@@ -41,7 +42,7 @@ def spark() -> Iterator[SparkSession]:
 @pytest.fixture
 def spark_batch(spark: SparkSession, monkeypatch: pytest.MonkeyPatch) -> SparkBatch:
     """`batch.run` with Spark, the job in this process: a start of Java costs 10 s, a case 3 s."""
-    from jobs.batch import run
+    from headrace.jobs.batch import run
 
     def in_this_process(plan: dict[str, Any], folder: Path, report: Report) -> dict[str, Any]:
         spark.catalog.clearCache()

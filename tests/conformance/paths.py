@@ -7,15 +7,16 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from pipelines import generations, oracle
-from pipelines.batch import Batch
-from pipelines.log import Log, between
-from pipelines.oracle import Table
-from pipelines.position import Position
-from pipelines.speed import Speed
+from headrace.pipelines.batch.run import Batch
+from headrace.pipelines.generations import registry
+from headrace.pipelines.log.embedded import Log, between
+from headrace.pipelines.position import Position
+from headrace.pipelines.speed.layer import Speed
+from tests.oracle import fold as oracle
+from tests.oracle.fold import Table
 
 if TYPE_CHECKING:
-    from pipelines.lake import Lake
+    from headrace.pipelines.lake.lake import Lake
 
 SparkBatch = Callable[..., Batch | None]
 """`batch.run` with Spark: of a lake, and `incremental`."""
@@ -45,7 +46,7 @@ def run_speed(
     with Speed.open(lake, commit_events=commit_events) as speed:
         if commits is None:
             return len(speed.run(number))
-        line, goal = generations.read(lake, number), Log(lake).end()
+        line, goal = registry.read(lake, number), Log(lake).end()
         steps = (speed.step(line.number, goal) for _ in range(commits))
         return sum(step is not None for step in islice(steps, commits))
 
@@ -73,7 +74,7 @@ def served(lake: Lake, names: Iterable[str]) -> dict[str, Table]:
 
 def kept(lake: Lake, number: int, names: Iterable[str]) -> dict[str, Table]:
     """What a generation would serve, live or not."""
-    line = generations.read(lake, number)
+    line = registry.read(lake, number)
     found = {}
     with lake.reading():
         for name in names:
@@ -115,7 +116,7 @@ def assert_exact(
         names: the tables to compare; built-in and user views by default.
         at: where it must stand; by default at the log's end.
     """
-    line = generations.read(lake, number)
+    line = registry.read(lake, number)
     assert line.position == (Log(lake).end() if at is None else at)
     expected = oracle.recompute(logged(lake, line.position))
     found = served(lake, names) if number is None else kept(lake, number, names)

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import quarantine
-from pipelines.event_log import EventLog, Fetched
-from pipelines.lake import Lake, open_lake
-from pipelines.log import TYPED_COLUMNS
-from pipelines.open_log import open_log
-from pipelines.position import Position
-from pipelines.settings import load
+from headrace.pipelines.lake.lake import Lake, open_lake
+from headrace.pipelines.log import quarantine
+from headrace.pipelines.log.binding import open_log
+from headrace.pipelines.log.embedded import TYPED_COLUMNS
+from headrace.pipelines.log.port import EventLog, Fetched
+from headrace.pipelines.position import Position
+from headrace.pipelines.settings import load
 from tests.e2e.orders import FIRST_DAY, events
 from tests.kafka.broker import Cluster
 from tests.kafka.running import cluster, fresh_topic

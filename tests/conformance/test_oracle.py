@@ -7,9 +7,9 @@ from random import Random
 
 import pytest
 
-from pipelines import oracle
-from pipelines.oracle import Event, Table
 from tests.conformance.streams import Shop, cancelled, combined, placed, returned
+from tests.oracle import fold as oracle
+from tests.oracle.fold import Event, Table
 
 
 def recompute(lines: list[bytes]) -> dict[str, Table]:

@@ -9,9 +9,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pipelines import batch, generations, maintenance, oracle, replay, serving
-from pipelines.log import Log
-from pipelines.position import Position
+from headrace.pipelines.batch import run as batch
+from headrace.pipelines.generations import registry
+from headrace.pipelines.log.embedded import Log
+from headrace.pipelines.operations import maintenance
+from headrace.pipelines.position import Position
+from headrace.pipelines.replay import replay
+from headrace.pipelines.serving import query as serving
 from tests.conformance.paths import (
     BUILT_IN,
     TABLES,
@@ -24,9 +28,10 @@ from tests.conformance.paths import (
     served,
 )
 from tests.conformance.streams import NOON, Shop, combined
+from tests.oracle import fold as oracle
 
 if TYPE_CHECKING:
-    from pipelines.lake import Lake
+    from headrace.pipelines.lake.lake import Lake
     from tests.conftest import MakeLake
 
 SECOND_DAY = datetime(2026, 3, 2)  # noqa: DTZ001 - naive UTC
@@ -120,7 +125,7 @@ def test_base_and_deltas_in_turn(shop_lake: Lake) -> None:
     batch.run(shop_lake, engine="duckdb", incremental=True)
     append(shop_lake, third)
     run_speed(shop_lake, 50)
-    assert generations.read(shop_lake).cut.total == len(first) + len(second)
+    assert registry.read(shop_lake).cut.total == len(first) + len(second)
     assert_exact(shop_lake)
 
 

@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pipelines import batch, generations, oracle
+from headrace.pipelines.batch import run as batch
+from headrace.pipelines.generations import registry
 from tests.conformance.paths import append, assert_exact, conflicts, logged, run_speed
 from tests.conformance.streams import combined
+from tests.oracle import fold as oracle
 
 if TYPE_CHECKING:
-    from pipelines.lake import Lake
+    from headrace.pipelines.lake.lake import Lake
     from tests.conformance.paths import SparkBatch
     from tests.conftest import MakeLake
 
@@ -53,7 +55,7 @@ def test_spark_goes_on_from_duckdb_and_the_speed_layer_and_they_from_it(
     assert_exact(shop_lake)
     append(shop_lake, lines[2 * third :])
     run_speed(shop_lake, 50)
-    line = generations.read(shop_lake)
+    line = registry.read(shop_lake)
     assert (line.cut.total, line.position.total) == (2 * third, len(lines))
     assert_exact(shop_lake)
     batch.run(shop_lake, engine="duckdb", incremental=True)

@@ -13,20 +13,23 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from jobs import streaming
-from jobs.stream import Stream
-from pipelines import generations, oracle, pump, settings
-from pipelines.errors import LogError
-from pipelines.lake import Lake, open_lake
-from pipelines.log import Log
-from pipelines.open_log import open_topic
-from pipelines.speed import Commit, Speed
+from headrace.jobs.streaming import main as streaming
+from headrace.jobs.streaming.query import Stream
+from headrace.pipelines import settings
+from headrace.pipelines.errors import LogError
+from headrace.pipelines.generations import registry
+from headrace.pipelines.lake.lake import Lake, open_lake
+from headrace.pipelines.log.binding import open_topic
+from headrace.pipelines.log.embedded import Log
+from headrace.pipelines.speed import loop
+from headrace.pipelines.speed.layer import Commit, Speed
 from tests.conformance.paths import TABLES, differences, served
 from tests.conformance.streams import combined
 from tests.kafka.broker import CannotFetchError, Cluster
 from tests.kafka.homes import Home, Record, expire, placed, produce, producer, send
 from tests.kafka.running import cluster, fresh_topic
 from tests.kafka.spark import Standalone, source_jars, standalone
+from tests.oracle import fold as oracle
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -197,7 +200,7 @@ def test_of_two_layers_at_once_neither_commits_what_the_other_has(
         prepared.append(made[0].events.num_rows)
         if len(prepared) == 2:
             with writable(home, commit_events=20) as lake, Speed.open(lake) as speed:
-                steps = (commit for commit in pump.once(lake, speed))
+                steps = (commit for commit in loop.once(lake, speed))
                 assert len(list(steps)) > 2
         return made
 
@@ -261,7 +264,7 @@ def test_records_that_expired_before_spark_read_them_are_missed_loudly(
     streamed(home, spark)
     produce(url, good(lines[40:]))
     with home.lake() as lake:
-        end = generations.read(lake).position
+        end = registry.read(lake).position
     expire(url, {0: end.offsets[0] + 1})
     with pytest.raises(LogError, match="have expired"):
         streamed(home, spark)

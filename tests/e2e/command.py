@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, cast
 from unittest import mock
 
-from pipelines import cli
+from headrace.pipelines.cli import app as cli
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SCRIPT = Path(sys.executable).with_name("headrace")

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from pipelines import serving
+from headrace.pipelines.serving import query as serving
 from tests.e2e.command import REPOSITORY, Headrace, money
 
 BESIDE = REPOSITORY.parent / "shared" / "data" / "uci_online_retail"

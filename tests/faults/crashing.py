@@ -7,8 +7,11 @@ import signal
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines import generations, lake, quarantine, settings
-from pipelines.log import Log
+from headrace.pipelines import settings
+from headrace.pipelines.generations import registry
+from headrace.pipelines.lake import lake
+from headrace.pipelines.log import quarantine
+from headrace.pipelines.log.embedded import Log
 from tests.e2e.command import Headrace, Outcome
 from tests.e2e.orders import Truth, events, write
 
@@ -70,7 +73,7 @@ class Counts:
 def counts(headrace: Headrace) -> Counts:
     """Look what a home holds."""
     with lake.open_lake(settings.load(headrace.home, environ={}, threads=1), read_only=True) as at:
-        line = generations.read(at)
+        line = registry.read(at)
         return Counts(
             Log(at).end().total, line.position.total, quarantine.count(at), line.number, line.base
         )

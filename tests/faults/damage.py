@@ -20,9 +20,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipelines import generations, integrity, lake, serving, settings
-from pipelines.errors import HeadraceError
-from tests import oracle
+from headrace.pipelines import settings
+from headrace.pipelines.errors import HeadraceError
+from headrace.pipelines.generations import registry
+from headrace.pipelines.lake import checksums, lake
+from headrace.pipelines.serving import query as serving
+from tests.oracle import fold as oracle
 from tests.conformance.paths import logged
 from tests.e2e.command import Headrace
 from tests.e2e.orders import events, write
@@ -161,8 +164,8 @@ def make(folder: Path) -> Home:
         headrace.json("speed", "--once", commit_events=30)
     story.truth().check(headrace)
     with opened(headrace) as at:
-        expected = oracle.recompute(logged(at, generations.read(at).position))
-        count = generations.read(at).position.total
+        expected = oracle.recompute(logged(at, registry.read(at).position))
+        count = registry.read(at).position.total
     answers = {name: expected[name].rows for name in NAMES}
     more = write(folder / "more.ndjson", events(4, seed=999))
     return Home(headrace, answers, count, 9, more)
@@ -183,7 +186,7 @@ def target(home: Home, what: str, chance: random.Random) -> Path:
     if what == "index":
         return chance.choice(sorted((root / "index").glob("*.arrow")))
     with opened(home.headrace) as at:
-        named = integrity.files(at)
+        named = checksums.files(at)
     tables = {"segment": ("sys", "events"), "quarantine": ("sys", "quarantine")}
     if what in tables:
         fitting = [f for f in named if (f.schema, f.table) == tables[what]]

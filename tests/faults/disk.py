@@ -269,11 +269,11 @@ def commands() -> Iterator[tuple[Path, Commands]]:
             running.close()
 
 
-_NEEDED = (
-    "duckdb", "numpy", "pyarrow", "pipelines.arrival", "pipelines.batch", "pipelines.cli_answers",
-    "pipelines.cli_generations", "pipelines.cli_log", "pipelines.cli_paths",
-    "pipelines.maintenance", "pipelines.replay", "pipelines.verify", "pipelines.views",
+_OURS = (
+    "log.segments", "batch.run", "cli.answers", "cli.generations", "cli.events", "cli.layers",
+    "operations.maintenance", "replay.replay", "quality.verify", "views.load",
 )  # fmt: skip
+_NEEDED = ("duckdb", "numpy", "pyarrow", *(f"headrace.pipelines.{name}" for name in _OURS))
 """What a command imports: once, before it is forked."""
 
 
@@ -292,7 +292,7 @@ def _serve() -> None:
 
 def _command(request: Mapping[str, object]) -> None:
     """Become one command; does not return."""
-    from pipelines import cli
+    from headrace.pipelines.cli import app as cli
 
     code = 70  # nothing of ours: this function failed
     try:

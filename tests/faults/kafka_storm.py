@@ -24,9 +24,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from pipelines import generations
-from pipelines.generate import generate
-from pipelines.kafka_client import Address
+from headrace.pipelines.generations import registry
+from headrace.pipelines.generator.generator import generate
+from headrace.pipelines.log.kafka.client import Address
 from tests.e2e.command import REPOSITORY, SCRIPT, environment
 from tests.kafka.broker import CannotFetchError, Cluster
 from tests.kafka.homes import Home, count_places
@@ -227,7 +227,7 @@ class Storm:
             held[offset] = number
         known, found = set(sent), 0
         with self.home.lake() as lake:
-            end = generations.read(lake).position
+            end = registry.read(lake).position
             count_places(lake, end)
             cursor = lake.con.execute('SELECT "partition", "offset", raw FROM sys.events')
             while rows := cursor.fetchmany(50_000):

@@ -22,17 +22,19 @@ from dataclasses import dataclass, field
 from itertools import cycle
 from pathlib import Path
 
-from pipelines import batch, replay, verify
-from pipelines.fuzz_events import TRAFFIC, Sent, lines_of
-from pipelines.fuzz_model import Model, Totals
-from pipelines.fuzz_readers import FailedError, Reader, judge
-from pipelines.lake import Lake, open_lake
-from pipelines.lake_tables import create
-from pipelines.log import Log
-from pipelines.settings import load
-from pipelines.speed import Speed
+from headrace.pipelines.batch import run as batch
+from headrace.pipelines.lake.lake import Lake, open_lake
+from headrace.pipelines.lake.tables import create
+from headrace.pipelines.log.embedded import Log
+from headrace.pipelines.quality import verify
+from headrace.pipelines.replay import replay
+from headrace.pipelines.settings import load
+from headrace.pipelines.speed.layer import Speed
 from tests.e2e.command import Headrace
 from tests.faults import crashing
+from tests.fuzz.model import Model, Totals
+from tests.fuzz.readers import FailedError, Reader, judge
+from tests.fuzz.traffic import TRAFFIC, Sent, lines_of
 
 PARTITIONS = 2
 HOME_KILLS = 40

@@ -25,14 +25,19 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from pipelines import batch, lake, lake_tables, maintenance, replay, serving, settings
-from pipelines.errors import HeadraceError, LockError, SeamError
-from pipelines.fuzz_model import partition_of
-from pipelines.log import Log
-from pipelines.position import Position
-from pipelines.speed import Speed
+from headrace.pipelines import settings
+from headrace.pipelines.batch import run as batch
+from headrace.pipelines.errors import HeadraceError, LockError, SeamError
+from headrace.pipelines.lake import lake, tables
+from headrace.pipelines.log.embedded import Log
+from headrace.pipelines.operations import maintenance
+from headrace.pipelines.position import Position
+from headrace.pipelines.replay import replay
+from headrace.pipelines.serving import query as serving
+from headrace.pipelines.speed.layer import Speed
 from tests.e2e.command import REPOSITORY, environment
 from tests.e2e.orders import amount, events
+from tests.fuzz.model import partition_of
 
 MONEY = (
     "(SELECT sum(net) FROM revenue_by_day)",
@@ -231,7 +236,7 @@ def run(
     `pause` is the seconds between two commits, and between two switches: readers want a turn too.
     """
     chosen = settings.load(folder / "home", environ={}, partitions=PARTITIONS)
-    lake_tables.create(chosen)
+    tables.create(chosen)
     writer = _start("write", folder, publishes, seed, pause)
     asking = [_start("read", folder, queries // readers, seed + n, pause) for n in range(readers)]
     told = [process.communicate()[0] for process in asking]

@@ -23,14 +23,14 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from pipelines.fuzz_events import Sent, lines_of
-from pipelines.fuzz_model import Model, Totals
-from pipelines.fuzz_readers import FailedError, Reader, judge
-from pipelines.lake_tables import create
-from pipelines.position import Position
-from pipelines.settings import load
+from headrace.pipelines.lake.tables import create
+from headrace.pipelines.position import Position
+from headrace.pipelines.settings import load
 from tests.faults import crashing
 from tests.faults.longrun_worker import Reply, Worker
+from tests.fuzz.model import Model, Totals
+from tests.fuzz.readers import FailedError, Reader, judge
+from tests.fuzz.traffic import Sent, lines_of
 
 PARTITIONS = 2
 HOUR, DAY_QUARTER = 60, 360

@@ -13,13 +13,18 @@ from datetime import datetime
 from multiprocessing.connection import Connection
 from typing import Any
 
-from pipelines import batch, crash, maintenance, quarantine, replay, verify
-from pipelines.fuzz_model import Totals
-from pipelines.fuzz_readers import FailedError
-from pipelines.lake import Lake, open_lake
-from pipelines.log import Log
-from pipelines.settings import Settings
-from pipelines.speed import Speed
+from headrace.pipelines.batch import run as batch
+from headrace.pipelines.lake import failpoints
+from headrace.pipelines.lake.lake import Lake, open_lake
+from headrace.pipelines.log import quarantine
+from headrace.pipelines.log.embedded import Log
+from headrace.pipelines.operations import maintenance
+from headrace.pipelines.quality import verify
+from headrace.pipelines.replay import replay
+from headrace.pipelines.settings import Settings
+from headrace.pipelines.speed.layer import Speed
+from tests.fuzz.model import Totals
+from tests.fuzz.readers import FailedError
 
 LONGEST = 300.0
 """Seconds that a step may take: a hang is a bug as well."""
@@ -86,12 +91,12 @@ def _serve(pipe: Connection, settings: Settings) -> None:
                 return
             now = asked["now"]
             try:
-                crash.arm(asked["crash"])
+                failpoints.arm(asked["crash"])
                 pipe.send(_done(lake, speed, asked))
             except Exception:  # noqa: BLE001 - whatever it is, the run ends with it
                 pipe.send({"broke": traceback.format_exc()})
             finally:
-                crash.arm(None)
+                failpoints.arm(None)
 
 
 def _totals(lake: Lake) -> Reply:

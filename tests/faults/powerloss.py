@@ -19,7 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines import lake, quarantine, settings
+from headrace.pipelines import settings
+from headrace.pipelines.lake import lake
+from headrace.pipelines.log import quarantine
 from tests.e2e.command import Headrace
 from tests.e2e.orders import Truth, events, write
 from tests.faults.crashing import Counts, counts

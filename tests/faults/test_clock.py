@@ -7,10 +7,14 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from random import Random
 
-from pipelines import batch, generations, quarantine, replay, verify
-from pipelines.lake import Lake
-from pipelines.log import Log
-from pipelines.status import status
+from headrace.pipelines.batch import run as batch
+from headrace.pipelines.generations import registry
+from headrace.pipelines.lake.lake import Lake
+from headrace.pipelines.log import quarantine
+from headrace.pipelines.log.embedded import Log
+from headrace.pipelines.operations.status import status
+from headrace.pipelines.quality import verify
+from headrace.pipelines.replay import replay
 from tests.conformance.paths import BUILT_IN, append, assert_exact, run_speed
 from tests.conformance.streams import paid, placed
 from tests.e2e.command import Headrace
@@ -93,13 +97,13 @@ def test_the_last_cut_asked_for_counts_even_if_the_clock_went_back(lake: Lake) -
     first = Log(lake).end()
     at(lake, NOW)
     with lake.writing("cut") as tx:
-        generations.ask_for_cut(tx, 1, first)
+        registry.ask_for_cut(tx, 1, first)
     append(lake, events(10, seed=2))
     second = Log(lake).end()
     at(lake, NOW - timedelta(hours=1))
     with lake.writing("cut") as tx:
-        generations.ask_for_cut(tx, 1, second)
-    assert generations.read(lake).wanted_cut == second
+        registry.ask_for_cut(tx, 1, second)
+    assert registry.read(lake).wanted_cut == second
 
 
 def test_the_last_proof_is_the_one_made_last_even_if_the_clock_went_back(lake: Lake) -> None:

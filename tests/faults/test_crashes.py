@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import crash
+from headrace.pipelines.lake import failpoints
 from tests.e2e.command import Headrace, stopped_at_end
 from tests.e2e.orders import FIRST_DAY, Truth, write
 from tests.faults import crashing
@@ -215,7 +215,7 @@ def test_every_crash_point_that_the_commands_pass_is_one_we_kill_at(
         "MAINTAIN": (("maintain",),),
     }
     commit = {point.split(":")[0] for point in crashing.COMMIT}
-    monkeypatch.setattr(crash, "here", passed.add)
+    monkeypatch.setattr(failpoints, "here", passed.add)
     for name, commands in calls.items():
         if name == "REPLAY":
             story.append()

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import backups, integrity, settings
-from pipelines import home as homes
-from pipelines.errors import DamageError, HomeError, LogError
-from pipelines.lake import open_lake
-from pipelines.speed import Speed
+from headrace.pipelines import settings
+from headrace.pipelines.errors import DamageError, HomeError, LogError
+from headrace.pipelines.lake import backups, checksums
+from headrace.pipelines.lake import home as homes
+from headrace.pipelines.lake.lake import open_lake
+from headrace.pipelines.speed.layer import Speed
 from tests.e2e.command import Headrace
 from tests.e2e.orders import events, write
 from tests.faults import damage
@@ -93,7 +94,7 @@ def segment(home: Home, nth: int) -> Path:
     """A segment of the log: 0 is the merged one, the last the youngest."""
     with damage.opened(home.headrace) as at:
         found = sorted(
-            integrity.files(at, [("sys", "events")]), key=lambda f: (f.first_row or 0, f.path)
+            checksums.files(at, [("sys", "events")]), key=lambda f: (f.first_row or 0, f.path)
         )
     return home.headrace.home / "lake" / found[nth].path
 
@@ -278,7 +279,7 @@ def test_every_data_file_has_its_digest_and_those_of_files_that_are_gone_are_dro
 ) -> None:
     home.headrace.json("maintain", keep_snapshots=0)
     with damage.opened(home.headrace) as at:
-        named = integrity.files(at)
+        named = checksums.files(at)
         recorded = {path for (path,) in at.rows("SELECT path FROM sys.files")}
     assert all(f.digest == homes.digest(home.headrace.home / "lake" / f.path) for f in named)
     on_disk = {

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import fuzz
-from pipelines.fuzz_script import KINDS, Script, Step, drawn
-from pipelines.fuzz_worker import PLANT
 from tests.e2e.command import SCRIPT
+from tests.fuzz import fuzzer
+from tests.fuzz.script import KINDS, Script, Step, drawn
+from tests.fuzz.worker import PLANT
 
 SEED = 50
 TIME = timedelta(minutes=5)
@@ -52,7 +52,7 @@ EVERYTHING: list[Step] = [
 
 def test_every_kind_of_step_leaves_every_answer_exact(tmp_path: Path) -> None:
     script = drawn(SEED, 1).with_steps(EVERYTHING)
-    done = fuzz.repeat(script, folder=tmp_path)
+    done = fuzzer.repeat(script, folder=tmp_path)
     assert done.failure is None, done.as_json()
     figures = done.figures
     assert set(figures.steps) == set(KINDS)
@@ -62,7 +62,7 @@ def test_every_kind_of_step_leaves_every_answer_exact(tmp_path: Path) -> None:
 
 
 def test_a_random_episode_finds_nothing(tmp_path: Path) -> None:
-    done = fuzz.run(SEED, timedelta(0), folder=tmp_path)
+    done = fuzzer.run(SEED, timedelta(0), folder=tmp_path)
     assert done.failure is None, done.as_json()
     assert done.figures.episodes == 1
     assert done.figures.fired > 0
@@ -82,7 +82,7 @@ def planted(name: str) -> Script:
 
 def test_a_planted_double_count_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(PLANT, "tests.faults.planted.no_fence")
-    done = fuzz.repeat(planted("no_fence"), folder=tmp_path)
+    done = fuzzer.repeat(planted("no_fence"), folder=tmp_path)
     assert done.failure is not None
     assert done.failure.kind == "wrong"
 
@@ -93,9 +93,9 @@ def test_the_script_of_a_find_is_made_short_and_repeats_it(
 ) -> None:
     plant = "tests.faults.planted.no_dedup"
     monkeypatch.setenv(PLANT, plant)
-    monkeypatch.setattr(fuzz, "drawn", lambda *_: planted("no_dedup"))
+    monkeypatch.setattr(fuzzer, "drawn", lambda *_: planted("no_dedup"))
 
-    done = fuzz.run(SEED, timedelta(0), folder=tmp_path, shrinking=TIME)
+    done = fuzzer.run(SEED, timedelta(0), folder=tmp_path, shrinking=TIME)
 
     assert done.failure is not None
     assert done.file is not None

@@ -14,11 +14,12 @@ from typing import Any
 
 import pytest
 
-from pipelines import batch, quarantine
-from pipelines.generate import generate
-from pipelines.generate_faults import POISON, poison_line
-from pipelines.lake import Lake
-from schemas.decode import decode
+from headrace.pipelines.batch import run as batch
+from headrace.pipelines.generator.faults import POISON, poison_line
+from headrace.pipelines.generator.generator import generate
+from headrace.pipelines.lake.lake import Lake
+from headrace.pipelines.log import quarantine
+from headrace.schemas.decode import decode
 from tests.conformance.paths import BUILT_IN, append, assert_exact, run_speed
 from tests.conformance.streams import adjusted, cancelled, delivered, paid, placed, returned
 from tests.e2e.command import REPOSITORY, Headrace
@@ -161,6 +162,6 @@ def test_each_odd_case_has_its_rule_in_the_contract_guide() -> None:
 
 
 def append_any(lake: Lake, lines: list[bytes]) -> Any:
-    from pipelines.log import Log
+    from headrace.pipelines.log.embedded import Log
 
     return Log(lake).append(lines, [f"test:{n}" for n in range(len(lines))])

@@ -130,7 +130,15 @@ def serving(
     environment |= {f"HEADRACE_{name.upper()}": str(value) for name, value in chosen.items()}
     # As a shell starts what it puts in the background: ctrl-C is not for it.
     command = ["bash", "-c", 'trap "" INT; exec "$@"', "bash"]
-    command += [sys.executable, "-m", "pipelines.cli", "--home", str(home), "flows", "serve"]
+    command += [
+        sys.executable,
+        "-m",
+        "headrace",
+        "--home",
+        str(home),
+        "flows",
+        "serve",
+    ]
     with log.open("ab") as out:
         running = subprocess.Popen(command, env=environment, stdout=out, stderr=out)
         try:

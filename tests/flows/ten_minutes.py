@@ -20,12 +20,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pipelines import settings
-from pipelines.generate import generate
-from pipelines.ingest import append_lines
-from pipelines.lake import open_lake
-from pipelines.log import Line
-from pipelines.schedules import FLOWS
+from headrace.flows.schedules import FLOWS
+from headrace.pipelines import settings
+from headrace.pipelines.generator.generator import generate
+from headrace.pipelines.ingest.append import append_lines
+from headrace.pipelines.lake.lake import open_lake
+from headrace.pipelines.log.embedded import Line
 from tests.flows.server import prefect_server, serving
 
 _PORTION = 200
@@ -60,7 +60,15 @@ def main() -> int:
 @contextlib.contextmanager
 def following(home: Path) -> Iterator[None]:
     """The speed layer as a process of its own."""
-    command = [sys.executable, "-m", "pipelines.cli", "--home", str(home), "speed", "--follow"]
+    command = [
+        sys.executable,
+        "-m",
+        "headrace",
+        "--home",
+        str(home),
+        "speed",
+        "--follow",
+    ]
     with subprocess.Popen(command, env=dict(os.environ), stderr=subprocess.DEVNULL) as running:
         try:
             yield

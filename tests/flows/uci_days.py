@@ -54,11 +54,11 @@ def main() -> int:
 
 def story(folder: Path, days: list[Path], at_once: int) -> int:
     """Let the files come in, a few at a time; then once more."""
-    from flows.ingest import ingest
-    from pipelines import settings
-    from pipelines.lake import open_lake
-    from pipelines.speed import Speed
-    from pipelines.verify import verify
+    from headrace.flows.ingest import ingest
+    from headrace.pipelines import settings
+    from headrace.pipelines.lake.lake import open_lake
+    from headrace.pipelines.quality.verify import verify
+    from headrace.pipelines.speed.layer import Speed
 
     home, inbox = folder / "home", folder / "inbox"
     inbox.mkdir()

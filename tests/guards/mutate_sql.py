@@ -19,7 +19,7 @@ import duckdb
 import sqlglot
 from sqlglot import exp
 
-from pipelines import fold
+from headrace.pipelines.fold import fold
 from tests.conformance.paths import differences
 from tests.conformance.streams import SITUATIONS, Shop
 from tests.property.test_fold_set import by_the_oracle, folded

@@ -30,14 +30,14 @@ def _set(holder: Any, name: str, value: Any) -> None:
 
 
 def _sync() -> None:
-    from pipelines import home
+    from headrace.pipelines.lake import home
 
     for name in ("sync_file", "sync_directory"):
         _set(home, name, _nothing)
 
 
 def _dedup() -> None:
-    from pipelines import fold
+    from headrace.pipelines.fold import fold
 
     real = fold.steps
 
@@ -51,18 +51,18 @@ def _dedup() -> None:
 
 
 def _seam_in_python() -> None:
-    from pipelines import generations
+    from headrace.pipelines.generations import registry
 
     def last(cut: Any, commits: Any) -> Any:
         return [cut, *(end for _, end in commits)][-1]
 
-    _set(generations, "check_chain", last)
+    _set(registry, "check_chain", last)
 
 
 def _seam_in_sql() -> None:
-    from pipelines import generations
+    from headrace.pipelines.generations import registry
 
-    _set(generations, "_seam_sql", lambda _: "SELECT true AS ok")
+    _set(registry, "_seam_sql", lambda _: "SELECT true AS ok")
 
 
 @contextlib.contextmanager
@@ -71,96 +71,96 @@ def _unlocked(*_: object, **__: object) -> Iterator[None]:
 
 
 def _lock() -> None:
-    from pipelines.home import Home
+    from headrace.pipelines.lake.home import Home
 
     _set(Home, "lock", _unlocked)
 
 
 def _fence() -> None:
-    from pipelines import generations
-    from pipelines.speed import Speed
+    from headrace.pipelines.generations import registry
+    from headrace.pipelines.speed.layer import Speed
 
     def anything(self: Any, line: Any, target: Any) -> Any:
-        return generations.read(self._lake, line.number)
+        return registry.read(self._lake, line.number)
 
     _set(Speed, "_still", anything)
 
 
 def _cut_request() -> None:
-    from pipelines import speed
+    from headrace.pipelines.speed import layer as speed
 
     _set(speed, "_allowed", lambda _, goal: goal)
 
 
 def _identity() -> None:
-    from pipelines import identity
+    from headrace.pipelines.lake import identity
 
     _set(identity, "check", _nothing)
 
 
 def _length() -> None:
-    from pipelines.log import Log
+    from headrace.pipelines.log.embedded import Log
 
     _set(Log, "check", _nothing)
 
 
 def _audit() -> None:
-    from pipelines import audit
+    from headrace.pipelines.quality import audit
 
     real = audit.structural
     _set(audit, "structural", lambda lake, staged: (real(lake, staged)[0], ()))
 
 
 def _restated() -> None:
-    from pipelines import publishing
+    from headrace.pipelines.batch import publish
 
-    _set(publishing, "_with_restated", lambda audited, _: audited)
+    _set(publish, "_with_restated", lambda audited, _: audited)
 
 
 def _digests() -> None:
-    from pipelines import integrity
+    from headrace.pipelines.lake import checksums
 
-    _set(integrity, "_refuse", _nothing)
+    _set(checksums, "_refuse", _nothing)
 
 
 def _quarantine() -> None:
-    from pipelines import arrival
+    from headrace.pipelines.log import segments
 
-    _set(arrival, "quarantine", _nothing)
+    _set(segments, "quarantine", _nothing)
 
 
 def _upcast() -> None:
-    from schemas import upcast
+    from headrace.schemas import upcast
 
     for key in list(upcast.UPCASTERS):
         upcast.UPCASTERS[key] = dict
 
 
 def _parity() -> None:
-    from pipelines.replay import Diff
+    from headrace.pipelines.replay.replay import Diff
 
     _set(Diff, "promotable", True)
 
 
 def _select_only() -> None:
-    from pipelines import serving
+    from headrace.pipelines.serving import query as serving
 
     _set(serving, "check_select", _nothing)
 
 
 def _transaction() -> None:
     """Each statement is committed by itself."""
-    from pipelines import lake, transaction
+    from headrace.pipelines.lake import lake, transaction
 
     @contextlib.contextmanager
     def writing(self: Any, what: str) -> Iterator[Any]:
-        from pipelines import crash
+        from headrace.pipelines.lake import failpoints
 
         with self.home.lock("commit", self.settings.lock_wait.total_seconds()):
             tx = transaction.Transaction(self, what)
             yield tx
-            crash.here(f"{what}.ready")
-            crash.here(f"{what}.done")
+            failpoints.here(f"{what}.ready")
+            failpoints.here(f"{what}.done")
 
     _set(lake.Lake, "writing", writing)
 

@@ -9,7 +9,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from pipelines import engines
+from headrace.pipelines.batch import engines
 
 Damage = Callable[[Path], None]
 

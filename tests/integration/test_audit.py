@@ -10,9 +10,11 @@ from typing import Any
 import duckdb
 import pytest
 
-from pipelines import batch, engines, generations
-from pipelines.errors import JobError
-from pipelines.lake import Lake
+from headrace.pipelines.batch import engines
+from headrace.pipelines.batch import run as batch
+from headrace.pipelines.errors import JobError
+from headrace.pipelines.generations import registry
+from headrace.pipelines.lake.lake import Lake
 from tests.conformance.paths import BUILT_IN, append, assert_exact, run_speed
 from tests.e2e.orders import events
 
@@ -48,7 +50,7 @@ def test_a_damaged_base_is_not_published_and_the_old_one_serves_on(
     batch.run(lake, engine="duckdb")
     append(lake, events(20, seed=4))
     run_speed(lake)
-    before = generations.read(lake)
+    before = registry.read(lake)
     real = engines.make
 
     def damaged(lake: Lake, log: Any, task: Any, report: Any) -> tuple[int, int]:
@@ -59,5 +61,5 @@ def test_a_damaged_base_is_not_published_and_the_old_one_serves_on(
     monkeypatch.setattr(engines, "make", damaged)
     with pytest.raises(JobError, match=FAULTS[fault]):
         batch.run(lake, engine="duckdb")
-    assert replace(generations.read(lake), wanted_cut=before.wanted_cut) == before
+    assert replace(registry.read(lake), wanted_cut=before.wanted_cut) == before
     assert_exact(lake, names=BUILT_IN)

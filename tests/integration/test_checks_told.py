@@ -12,10 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pipelines import batch, generations, quality, verify
-from pipelines.audit import Full
-from pipelines.checks import Judge
-from pipelines.errors import JobError
+from headrace.pipelines.batch import run as batch
+from headrace.pipelines.errors import JobError
+from headrace.pipelines.generations import registry
+from headrace.pipelines.quality import check as quality
+from headrace.pipelines.quality import verify
+from headrace.pipelines.quality.audit import Full
+from headrace.pipelines.quality.judge import Judge
 from tests.conformance.paths import BUILT_IN, append, assert_exact, run_speed
 from tests.e2e.orders import events
 from tests.integration.staging import plant, rewrite
@@ -23,7 +26,7 @@ from tests.integration.staging import plant, rewrite
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pipelines.lake import Lake
+    from headrace.pipelines.lake.lake import Lake
     from tests.conftest import MakeLake
 
 pytestmark = pytest.mark.slow
@@ -136,7 +139,7 @@ def test_a_refused_base_and_a_wrong_cell_are_told_with_their_place(
     assert (refused["kind"], refused["details"]["generation"]) == ("audit", 1)
     assert refused["details"]["failures"][0]["rows"]
 
-    line = generations.read(lake)
+    line = registry.read(lake)
     table = line.base_table("orders")
     with lake.writing("test") as tx:
         tx.con.execute(f"UPDATE {table} SET net = net + 1 WHERE order_id = "
@@ -155,7 +158,7 @@ def test_great_expectations_that_is_killed_publishes_nothing_and_says_what_to_do
     batch.run(lake, engine="duckdb")
     append(lake, events(4, seed=6))
     run_speed(lake)
-    before = generations.read(lake)
+    before = registry.read(lake)
     real = Judge._judge
 
     def killed(judge: Judge, plan: dict[str, Any]) -> dict[str, Any]:
@@ -165,7 +168,7 @@ def test_great_expectations_that_is_killed_publishes_nothing_and_says_what_to_do
     monkeypatch.setattr(Judge, "_judge", killed)
     with pytest.raises(JobError, match=r"exit code -9.*Nothing was published; --audit core"):
         batch.run(lake, engine="duckdb", auditor=Full())
-    assert replace(generations.read(lake), wanted_cut=before.wanted_cut) == before
+    assert replace(registry.read(lake), wanted_cut=before.wanted_cut) == before
     assert_exact(lake, names=BUILT_IN)
     assert not [*lake.home.staging.glob("*")], "nothing is left over"
     monkeypatch.undo()

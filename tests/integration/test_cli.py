@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.cli import _COMMANDS
+from headrace.pipelines.cli.app import _COMMANDS
 from tests.e2e.command import SCRIPT, Headrace
 from tests.e2e.orders import FIRST_DAY, Truth, events, write
 

@@ -173,7 +173,7 @@ def test_ctrl_c_in_the_middle_of_a_query_is_told_as_a_stop(
     def interrupted(*_: object, **__: object) -> None:
         raise RuntimeError("Query interrupted")
 
-    monkeypatch.setattr("pipelines.verify.verify", interrupted)
+    monkeypatch.setattr("headrace.pipelines.quality.verify.verify", interrupted)
     outcome = headrace.run("verify")
     assert (outcome.code, outcome.err) == (
         130, "headrace: stopped; everything acknowledged so far is kept\n"

@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import lake, quarantine, settings
+from headrace.pipelines import settings
+from headrace.pipelines.lake import lake
+from headrace.pipelines.log import quarantine
 from tests.e2e.command import (
     SCRIPT,
     Headrace,

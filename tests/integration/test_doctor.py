@@ -7,8 +7,10 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from pipelines import doctor, integrity, settings
-from pipelines.lake import Lake, open_lake
+from headrace.pipelines import settings
+from headrace.pipelines.lake import checksums
+from headrace.pipelines.lake.lake import Lake, open_lake
+from headrace.pipelines.operations.doctor import case as doctor
 from tests.e2e.command import Headrace, lock_holder
 from tests.e2e.orders import events, write
 from tests.integration.conftest import nothing_lost
@@ -109,7 +111,7 @@ def test_scratch_of_a_dead_process_is_a_note(filled: Headrace) -> None:
 def test_a_number_of_rows_that_is_not_the_files_own_is_found(filled: Headrace) -> None:
     with lake_of(filled) as at:
         at.side.execute(
-            f"UPDATE {integrity.METADATA}.ducklake_data_file SET record_count = record_count + 1 "
+            f"UPDATE {checksums.METADATA}.ducklake_data_file SET record_count = record_count + 1 "
             "WHERE path LIKE 'append-%'"
         )
     (wrong, *_) = findings(filled, "footers")
@@ -120,10 +122,10 @@ def test_a_number_of_rows_that_is_not_the_files_own_is_found(filled: Headrace) -
 def test_bounds_that_are_not_the_files_own_are_found(filled: Headrace) -> None:
     with lake_of(filled) as at:
         at.side.execute(
-            f"UPDATE {integrity.METADATA}.ducklake_file_column_stats SET max_value = '1' WHERE "
-            f"column_id = (SELECT column_id FROM {integrity.METADATA}.ducklake_column "
+            f"UPDATE {checksums.METADATA}.ducklake_file_column_stats SET max_value = '1' WHERE "
+            f"column_id = (SELECT column_id FROM {checksums.METADATA}.ducklake_column "
             "WHERE column_name = 'offset') AND data_file_id IN (SELECT data_file_id FROM "
-            f"{integrity.METADATA}.ducklake_data_file WHERE path LIKE 'append-%')"
+            f"{checksums.METADATA}.ducklake_data_file WHERE path LIKE 'append-%')"
         )
     (wrong, *_) = findings(filled, "footers")
     assert wrong["state"] == "wrong"
@@ -160,9 +162,9 @@ def test_a_check_that_cannot_look_says_so_and_the_others_go_on(filled: Headrace)
 
 
 def test_the_checks_are_a_list_that_can_be_added_to() -> None:
-    from pipelines.doctor_home import HOME_CHECKS
-    from pipelines.doctor_kafka import KAFKA_CHECKS
-    from pipelines.doctor_lake import LAKE_CHECKS
+    from headrace.pipelines.operations.doctor.home_checks import HOME_CHECKS
+    from headrace.pipelines.operations.doctor.kafka_checks import KAFKA_CHECKS
+    from headrace.pipelines.operations.doctor.lake_checks import LAKE_CHECKS
 
     checks = (*HOME_CHECKS, *LAKE_CHECKS, *KAFKA_CHECKS)
     assert {check.__name__ for check in checks} == {

@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pipelines import generations, settings
-from pipelines.errors import JobError, UsageError
-from pipelines.generate import generate
-from pipelines.ingest import append_lines
-from pipelines.lake import Lake, open_lake
-from pipelines.log import Line
-from pipelines.schedules import FLOWS, schedule
-from pipelines.speed import Speed
+from headrace.flows.schedules import FLOWS, schedule
+from headrace.pipelines import settings
+from headrace.pipelines.errors import JobError, UsageError
+from headrace.pipelines.generations import registry
+from headrace.pipelines.generator.generator import generate
+from headrace.pipelines.ingest.append import append_lines
+from headrace.pipelines.lake.lake import Lake, open_lake
+from headrace.pipelines.log.embedded import Line
+from headrace.pipelines.speed.layer import Speed
 from tests.e2e.command import Headrace
 from tests.flows.server import Server, prefect_server, serving, wait_for
 
@@ -70,12 +71,12 @@ def certificates(lake: Lake) -> list[tuple[int, int]]:
 def test_the_batch_flow_publishes_a_base_at_the_logs_end_proves_it_and_shows_it(
     prefect: Server, lake: Lake
 ) -> None:
-    from flows.batch import batch
+    from headrace.flows.batch import batch
 
     state = batch(lake.home.path, engine="duckdb", return_state=True)
     done = state.result()
 
-    line = generations.read(lake)
+    line = registry.read(lake)
     assert (line.base, line.cut.as_dict()) == (2, done["published"]["cut"])
     assert line.cut == line.position
     assert certificates(lake) == [(1, 0)]
@@ -87,24 +88,24 @@ def test_the_batch_flow_publishes_a_base_at_the_logs_end_proves_it_and_shows_it(
 
 
 def test_the_replay_flow_goes_live_only_when_asked(prefect: Server, lake: Lake) -> None:
-    from flows.replay import replay
+    from headrace.flows.replay import replay
 
     with Speed.open(lake) as speed:
         speed.run()
 
     beside = replay(lake.home.path)
-    assert (beside["built"]["generation"], generations.live_number(lake)) == (2, 1)
+    assert (beside["built"]["generation"], registry.live_number(lake)) == (2, 1)
 
     promoted = replay(lake.home.path, go_live=True)
-    assert promoted["built"]["generation"] == generations.live_number(lake) == 3
+    assert promoted["built"]["generation"] == registry.live_number(lake) == 3
     assert certificates(lake) == [(2, 0), (3, 0)]
 
 
 def test_a_flow_beside_a_batch_started_by_hand_says_who_runs_and_ends_cleanly(
     prefect: Server, lake: Lake
 ) -> None:
-    from flows.batch import batch
-    from flows.maintenance import maintenance
+    from headrace.flows.batch import batch
+    from headrace.flows.maintenance import maintenance
 
     for flow, lock in ((batch, "batch"), (maintenance, "batch"), (batch, "flow")):
         with lake.home.lock(lock, wait=0):
@@ -119,7 +120,7 @@ def test_a_flow_beside_a_batch_started_by_hand_says_who_runs_and_ends_cleanly(
 def test_the_ingest_flow_lands_a_folder_once_and_fails_for_a_file_that_changed(
     prefect: Server, lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from flows.ingest import ingest
+    from headrace.flows.ingest import ingest
 
     monkeypatch.setenv("HEADRACE_INGEST_SETTLE", "0")
     inbox = tmp_path / "inbox"

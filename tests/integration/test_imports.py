@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from pipelines.schedules import FLOWS
+from headrace.flows.schedules import FLOWS
 from tests.e2e.command import REPOSITORY
 from tests.e2e.orders import events, write
 
@@ -37,7 +37,7 @@ def test_the_commands_do_not_import_great_expectations(tmp_path: Path) -> None:
     code = (
         "import sys; from pipelines import cli; "
         f"cli.run(['--home', {str(tmp_path / 'home')!r}, 'status']); "
-        "import pipelines.quality, pipelines.batch, pipelines.audit; "
+        "import headrace.pipelines.quality.check, pipelines.batch, pipelines.audit; "
         "print([m for m in ('great_expectations', 'pandas', 'prefect') if m in sys.modules])"
     )
     assert python(code).splitlines()[-1] == "[]"

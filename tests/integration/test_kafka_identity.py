@@ -13,13 +13,13 @@ import pytest
 from kafka import TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType, NewPartitions, NewTopic
 
-from pipelines import settings
-from pipelines.errors import LogError
-from pipelines.event_log import EventLog
-from pipelines.kafka_client import Address
-from pipelines.lake import open_lake
-from pipelines.open_log import EXPIRED, open_log
-from pipelines.position import Position
+from headrace.pipelines import settings
+from headrace.pipelines.errors import LogError
+from headrace.pipelines.lake.lake import open_lake
+from headrace.pipelines.log.binding import EXPIRED, open_log
+from headrace.pipelines.log.kafka.client import Address
+from headrace.pipelines.log.port import EventLog
+from headrace.pipelines.position import Position
 from tests.e2e.command import Headrace, stopped_at_end
 from tests.e2e.orders import Truth, events
 from tests.kafka.broker import Cluster, free_port

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.kafka_records import MARKER, NO_VALUE
+from headrace.pipelines.log.kafka.records import MARKER, NO_VALUE
 from tests.e2e.command import money
 from tests.e2e.orders import Truth, events
 from tests.kafka.broker import Cluster

@@ -47,7 +47,11 @@ def archived(home: Home) -> int:
 
 
 def workers_of(pid: int) -> list[psutil.Process]:
-    return [p for p in psutil.Process(pid).children() if "pipelines.worker" in p.cmdline()]
+    return [
+        p
+        for p in psutil.Process(pid).children()
+        if "headrace.pipelines.speed.worker" in p.cmdline()
+    ]
 
 
 def test_workers_give_the_views_of_a_single_process_through_poison_and_markers(

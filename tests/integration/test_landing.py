@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from pipelines import settings
-from pipelines.errors import LockError
-from pipelines.generate import generate
-from pipelines.lake import open_lake
-from pipelines.landing import land
-from pipelines.verify import verify
+from headrace.pipelines import settings
+from headrace.pipelines.errors import LockError
+from headrace.pipelines.generator.generator import generate
+from headrace.pipelines.ingest.landing import land
+from headrace.pipelines.lake.lake import open_lake
+from headrace.pipelines.quality.verify import verify
 from tests.e2e.command import Headrace, lock_holder
 
 
@@ -102,7 +102,7 @@ def test_a_file_that_grows_between_two_looks_is_left_alone(
             file.write(b'{"half":')
 
     clock = SimpleNamespace(sleep=pause, time_ns=time.time_ns)  # for this module only
-    monkeypatch.setattr("pipelines.drop_folder.time", clock)
+    monkeypatch.setattr("headrace.pipelines.ingest.landing_zone.time", clock)
     chosen = settings.load(headrace.home, ingest_settle=60)
     with open_lake(chosen) as lake:
         found = land(lake, inbox)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from pipelines import generations, maintenance, replay
-from pipelines.generate import generate
-from pipelines.log import Log
-from pipelines.speed import Speed
-from pipelines.verify import verify
+from headrace.pipelines.generations import registry
+from headrace.pipelines.generator.generator import generate
+from headrace.pipelines.log.embedded import Log
+from headrace.pipelines.operations import maintenance
+from headrace.pipelines.quality.verify import verify
+from headrace.pipelines.replay import replay
+from headrace.pipelines.speed.layer import Speed
 
 if TYPE_CHECKING:
     from tests.conftest import MakeLake
@@ -68,6 +70,6 @@ def test_generations_nobody_can_return_to_are_dropped(make_lake: MakeLake) -> No
     replay.promote(lake, 3)
     done = maintenance.maintain(lake)
     assert done.generations_dropped == (2,)
-    assert generations.live_number(lake) == 3
+    assert registry.live_number(lake) == 3
     assert replay.rollback(lake).number == 1
     assert verify(lake).equal

@@ -8,16 +8,20 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlglot import exp
 
-from pipelines import batch, generation, generations, replay, view_parse, view_scalars, views
-from pipelines.errors import SeamError
-from pipelines.serving import Serving
-from pipelines.verify import verify
+from headrace.pipelines.batch import run as batch
+from headrace.pipelines.errors import SeamError
+from headrace.pipelines.generations import generation, registry
+from headrace.pipelines.quality.verify import verify
+from headrace.pipelines.replay import replay
+from headrace.pipelines.serving.query import Serving
+from headrace.pipelines.views import load as views
+from headrace.pipelines.views import parse, scalars
 from tests.conformance.paths import append, run_speed
 from tests.e2e.orders import events
 
 if TYPE_CHECKING:
-    from pipelines.lake import Lake
-    from pipelines.view_expressions import Expressions, Typed
+    from headrace.pipelines.lake.lake import Lake
+    from headrace.pipelines.views.expressions import Expressions, Typed
     from tests.conftest import MakeLake
 
 TEXT = """
@@ -37,8 +41,8 @@ def misread(make_lake: MakeLake) -> Iterator[Lake]:
     """A lake whose live generation was made by that version, and has events to come."""
     generation._stored_view.cache_clear()
     with pytest.MonkeyPatch.context() as earlier:
-        earlier.setitem(view_scalars._ROW_RULES, exp.Like, _dropped)
-        earlier.setattr(view_parse, "_misread", lambda _: [])
+        earlier.setitem(scalars._ROW_RULES, exp.Like, _dropped)
+        earlier.setattr(parse, "_misread", lambda _: [])
         earlier.setattr(views, "try_view", lambda *_: None)
         made = make_lake(partitions=2, views={"others": TEXT})
         append(made, events(12, seed=4))
@@ -97,4 +101,4 @@ def test_a_view_without_that_is_not_touched(make_lake: MakeLake) -> None:
     lake = make_lake(partitions=2, views={"others": text})
     append(lake, events(4, seed=4))
     run_speed(lake)
-    assert generations.read(lake).misread == {}
+    assert registry.read(lake).misread == {}

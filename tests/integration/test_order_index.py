@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from pipelines import order_index
-from pipelines.generate import generate
-from pipelines.log import Log
-from pipelines.order_index import OrderIndex
-from pipelines.partitioning import order_hashes
-from pipelines.position import Position, step_towards
-from pipelines.replay import replay
-from pipelines.speed import Speed
+from headrace.pipelines.generator.generator import generate
+from headrace.pipelines.log import order_index
+from headrace.pipelines.log.embedded import Log
+from headrace.pipelines.log.order_index import OrderIndex
+from headrace.pipelines.log.partitioner import order_hashes
+from headrace.pipelines.position import Position, step_towards
+from headrace.pipelines.replay.replay import replay
+from headrace.pipelines.speed.layer import Speed
 
 if TYPE_CHECKING:
-    from pipelines.lake import Lake
+    from headrace.pipelines.lake.lake import Lake
 
 
 def fill(lake: Lake, orders: int) -> Log:

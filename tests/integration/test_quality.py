@@ -9,16 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pipelines import batch, generations, quality
-from pipelines.audit import Full
-from pipelines.errors import JobError, UsageError
+from headrace.pipelines.batch import run as batch
+from headrace.pipelines.errors import JobError, UsageError
+from headrace.pipelines.generations import registry
+from headrace.pipelines.quality import check as quality
+from headrace.pipelines.quality.audit import Full
 from tests.conformance.paths import BUILT_IN, append, assert_exact, run_speed
 from tests.e2e.command import Headrace
 from tests.e2e.orders import events
 from tests.integration.staging import plant, rewrite
 
 if TYPE_CHECKING:
-    from pipelines.lake import Lake
+    from headrace.pipelines.lake.lake import Lake
 
 pytestmark = pytest.mark.slow
 
@@ -42,11 +44,11 @@ def one(lake: Lake, sql: str) -> Any:
 def refused(lake: Lake, monkeypatch: pytest.MonkeyPatch, **selects: str) -> dict[str, Any]:
     """Plant a fault; the base must be refused, and readers notice nothing. Gives the findings."""
     plant(monkeypatch, rewrite(**selects))
-    before = generations.read(lake)
+    before = registry.read(lake)
     assert_exact(lake, names=BUILT_IN)
     with pytest.raises(JobError, match="did not pass its audit"):
         batch.run(lake, engine="duckdb", auditor=Full())
-    assert replace(generations.read(lake), wanted_cut=before.wanted_cut) == before
+    assert replace(registry.read(lake), wanted_cut=before.wanted_cut) == before
     assert_exact(lake, names=BUILT_IN)
     page = (lake.home.path / "docs" / "index.html").read_text("utf-8")
     found = {f["expectation"]: f for f in json.loads(one(lake, "SELECT findings FROM sys.audits "
@@ -83,7 +85,7 @@ def test_a_wrong_sum_is_named_to_the_last_digit(
     day, currency = lake.rows("SELECT day, currency FROM main.revenue_by_day ORDER BY ALL LIMIT 1")[
         0
     ]
-    line = generations.read(lake)
+    line = registry.read(lake)
     column = next(c.name for c in line.views["revenue_by_day"].partials if c.type != "BIGINT")
     wrong = (
         f"SELECT * REPLACE (CASE WHEN day = '{day}' AND currency = '{currency}' THEN \"{column}\""
@@ -120,7 +122,7 @@ def test_a_whole_base_passes_and_its_report_is_linked_from_status(lake: Lake) ->
     assert done.audit is not None
     assert (done.audit.passed, done.audit.failures, done.restated) == (True, (), 0)
     assert done.audit.report == lake.home.path / "docs" / "base" / "index.html"
-    assert (done.base, generations.read(lake).base) == (3, 3)
+    assert (done.base, registry.read(lake).base) == (3, 3)
     lake.close()
     headrace = Headrace(lake.home.path)
     status = headrace.json("status")

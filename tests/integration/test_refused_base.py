@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pipelines import batch, generations, settings
-from pipelines.errors import JobError
-from pipelines.lake import open_lake
+from headrace.pipelines import settings
+from headrace.pipelines.batch import run as batch
+from headrace.pipelines.errors import JobError
+from headrace.pipelines.generations import registry
+from headrace.pipelines.lake.lake import open_lake
 from tests.conformance.paths import BUILT_IN, assert_exact, run_speed
 from tests.e2e.command import Headrace
 from tests.e2e.orders import Truth, events, write
@@ -153,7 +155,7 @@ def test_the_newest_refused_base_takes_the_place_of_the_one_before(
                 batch.run(lake, engine="duckdb")
         run_speed(lake)
         assert_exact(lake, names=BUILT_IN)
-        assert generations.read(lake).base == 2
+        assert registry.read(lake).base == 2
     assert headrace.json("status")["refused"]["cut"] != before
     rows = headrace.json("query", "SELECT count(*) FROM orders", "--staged")["rows"]
     assert rows == [[3]]

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pipelines import batch, generations, replay, restatements
-from pipelines.errors import JobError
+from headrace.pipelines.batch import run as batch
+from headrace.pipelines.errors import JobError
+from headrace.pipelines.generations import registry, restatements
+from headrace.pipelines.replay import replay
 from tests.conformance.paths import BUILT_IN, append, assert_exact, run_speed
 from tests.e2e.command import Headrace
 from tests.e2e.orders import events, write
@@ -19,7 +21,7 @@ from tests.integration.staging import plant, rewrite
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pipelines.lake import Lake
+    from headrace.pipelines.lake.lake import Lake
     from tests.conftest import MakeLake
 
 DAY = datetime(2026, 3, 1, 12)  # noqa: DTZ001 - naive UTC
@@ -82,9 +84,9 @@ def test_on_unchanged_logic_a_publish_restates_nothing(lake: Lake, incremental: 
 
 def _staged_like_live(lake: Lake) -> Any:
     """The live base once more as files."""
-    from pipelines.audit import Staged
+    from headrace.pipelines.quality.audit import Staged
 
-    line = generations.read(lake)
+    line = registry.read(lake)
     folder = lake.home.path / "again"
     for name in line.tables:
         (folder / name).mkdir(parents=True)
@@ -101,7 +103,7 @@ def test_on_unchanged_logic_a_base_that_restates_a_cell_is_refused_and_named(
 ) -> None:
     append(lake, events(20, seed=3))
     run_speed(lake)
-    before = generations.read(lake)
+    before = registry.read(lake)
     table = {"gross": "revenue_by_day", "status": "orders", "amount": "ledger"}[measure]
     columns = [c for (c, *_) in lake.rows(f"DESCRIBE {before.base_table(table)}")]
     column = measure if measure in columns else columns[-1]
@@ -111,7 +113,7 @@ def test_on_unchanged_logic_a_base_that_restates_a_cell_is_refused_and_named(
     with pytest.raises(JobError, match="changes nothing that is served") as told:
         batch.run(lake, engine="duckdb")
     assert f"{table} {{" in str(told.value)
-    now = generations.read(lake)
+    now = registry.read(lake)
     assert replace(now, wanted_cut=before.wanted_cut) == before
     assert_exact(lake, names=BUILT_IN)
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pipelines import batch, generations
-from pipelines.speed import Speed
+from headrace.pipelines.batch import run as batch
+from headrace.pipelines.generations import registry
+from headrace.pipelines.speed.layer import Speed
 from tests.conformance.paths import (
     BUILT_IN,
     append,
@@ -29,7 +30,7 @@ from tests.conformance.streams import (
 )
 
 if TYPE_CHECKING:
-    from pipelines.lake import Lake
+    from headrace.pipelines.lake.lake import Lake
 
 BEFORE = [
     placed("o1", ("mug", 3, "7.50"), ("tea", 1, "3.3333"), shipping="4.90", country="DE"),
@@ -43,7 +44,7 @@ def cut(lake: Lake) -> Lake:
     """A lake whose base holds two orders; nothing came after the cut yet."""
     append(lake, BEFORE)
     batch.run(lake, engine="duckdb")
-    assert generations.read(lake).cut.total == len(BEFORE)
+    assert registry.read(lake).cut.total == len(BEFORE)
     return lake
 
 
@@ -51,7 +52,7 @@ def after(lake: Lake, *lines: bytes) -> None:
     """What arrives after the cut: one commit, exact by the deltas, and exact as a base."""
     append(lake, lines)
     assert run_speed(lake) == 1
-    assert generations.read(lake).cut.total == len(BEFORE)
+    assert registry.read(lake).cut.total == len(BEFORE)
     assert_exact(lake, names=BUILT_IN)
     shown = served(lake, BUILT_IN)
     batch.run(lake, engine="duckdb", incremental=True)

@@ -9,21 +9,26 @@ from typing import TYPE_CHECKING
 import duckdb
 import pytest
 
-from pipelines import batch, cli, generations, replay, serving, verify
-from pipelines.errors import HeadraceError, SeamError
-from pipelines.lake import Lake
-from pipelines.log import Log
-from pipelines.position import Position
-from pipelines.speed import Speed
+from headrace.pipelines.batch import run as batch
+from headrace.pipelines.cli import app as cli
+from headrace.pipelines.errors import HeadraceError, SeamError
+from headrace.pipelines.generations import registry
+from headrace.pipelines.lake.lake import Lake
+from headrace.pipelines.log.embedded import Log
+from headrace.pipelines.position import Position
+from headrace.pipelines.quality import verify
+from headrace.pipelines.replay import replay
+from headrace.pipelines.serving import query as serving
+from headrace.pipelines.speed.layer import Speed
 from tests.conformance.paths import BUILT_IN, append, assert_exact, run_speed, served
 from tests.conformance.streams import Shop, placed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from pipelines.home import Home
-    from pipelines.settings import Settings
-    from pipelines.transaction import Transaction
+    from headrace.pipelines.lake.home import Home
+    from headrace.pipelines.lake.transaction import Transaction
+    from headrace.pipelines.settings import Settings
     from tests.conftest import MakeLake
 
 
@@ -48,7 +53,7 @@ def commits(lake: Lake) -> list[tuple[int, int]]:
     """The commits of the live generation, as (events before, events after)."""
     rows = lake.rows(
         "SELECT from_position, to_position FROM sys.commits "
-        f"WHERE generation = {generations.live_number(lake)} ORDER BY commit_no"
+        f"WHERE generation = {registry.live_number(lake)} ORDER BY commit_no"
     )
     return [(Position.parse(a).total, Position.parse(b).total) for a, b in rows]
 
@@ -124,7 +129,7 @@ def test_a_base_published_below_newer_commits_keeps_them(make_lake: MakeLake) ->
 
     done = batch.run(lake, engine="duckdb", report=meanwhile)
     assert done is not None
-    line = generations.read(lake)
+    line = registry.read(lake)
     assert (done.cut.total, line.cut.total, line.position.total) == (20, 20, 60)
     assert line.last_commit > line.after_commit
     assert_exact(lake, names=BUILT_IN)
@@ -145,7 +150,7 @@ def test_a_commit_ends_at_the_cut_that_a_batch_asks_for(make_lake: MakeLake) -> 
 
     batch.run(lake, engine="duckdb", report=meanwhile)
     assert commits(lake) == [(0, 20), (20, 50)]
-    assert generations.read(lake).cut.total == 20
+    assert registry.read(lake).cut.total == 20
     assert_exact(lake, names=BUILT_IN)
 
 
@@ -157,7 +162,7 @@ def test_a_cut_asked_for_in_the_middle_of_a_commit_splits_it(
 
     def ask() -> None:
         with lake.writing("cut") as tx:
-            generations.ask_for_cut(tx, 1, Position((11,)))
+            registry.ask_for_cut(tx, 1, Position((11,)))
 
     with Interleaved(lake.home, lake.settings, "commit", ask) as late:
         run_speed(late)
@@ -169,7 +174,7 @@ def test_commits_go_on_below_a_cut_that_is_far_ahead(make_lake: MakeLake) -> Non
     lake = make_lake(partitions=3)
     append(lake, Shop(Random(34), orders=7).events(90))
     with lake.writing("cut") as tx:
-        generations.ask_for_cut(tx, 1, Log(lake).end())
+        registry.ask_for_cut(tx, 1, Log(lake).end())
     run_speed(lake, 7)
     assert len(commits(lake)) >= 7
     assert_exact(lake, names=BUILT_IN)
@@ -205,7 +210,7 @@ def test_a_commit_prepared_on_an_old_base_lands_on_the_new_one(make_lake: MakeLa
     append(lake, lines[20:])
     with Interleaved(lake.home, lake.settings, "commit", publish) as late:
         run_speed(late)
-    line = generations.read(lake)
+    line = registry.read(lake)
     assert (line.base, line.cut.total, line.position.total) == (2, 20, 40)
     assert_exact(lake, names=BUILT_IN)
 
@@ -228,7 +233,7 @@ def test_a_speed_layer_that_stays_open_sees_what_others_did(make_lake: MakeLake)
         replay.promote(other, built)
         append(other, lines[:7])
         speed.run()
-    assert generations.read(lake).number == built
+    assert registry.read(lake).number == built
     assert_exact(lake, names=BUILT_IN)
 
 
@@ -236,10 +241,10 @@ def test_a_base_that_meets_no_commit_is_not_published(make_lake: MakeLake) -> No
     lake = make_lake(partitions=1)
     append(lake, Shop(Random(38), orders=4).events(30))
     run_speed(lake, 20)
-    before = generations.read(lake)
+    before = registry.read(lake)
     with lake.writing("publish") as tx, pytest.raises(SeamError):
-        generations.publish(tx, 1, cut=Position((7,)), filling={}, engine="none")
-    assert generations.read(lake) == before
+        registry.publish(tx, 1, cut=Position((7,)), filling={}, engine="none")
+    assert registry.read(lake) == before
     assert_exact(lake, names=BUILT_IN)
 
 
@@ -279,7 +284,7 @@ def test_a_changed_view_starts_a_generation_and_leaves_the_live_one_alone(
     done = batch.run(lake, engine="duckdb")
     assert done is not None
     assert (done.live, done.generation) == (False, 2)
-    assert generations.live_number(lake) == 1
+    assert registry.live_number(lake) == 1
     assert served(lake, BUILT_IN) == before
     assert lake.rows("SELECT * FROM mine ORDER BY ALL") == mine
 
@@ -297,9 +302,9 @@ def test_a_replay_with_the_same_logic_and_other_numbers_is_not_promoted(lake: La
     run_speed(lake)
     built = replay.replay(lake, None).generation
     with lake.writing("tampering") as tx:
-        line = generations.read(lake, built)
+        line = registry.read(lake, built)
         column = line.views["country_sales"].partials[-1].name
         tx.execute(f'UPDATE {line.base_table("country_sales")} SET "{column}" = "{column}" + 1')
     with pytest.raises(HeadraceError):
         replay.promote(lake, built)
-    assert generations.live_number(lake) == 1
+    assert registry.live_number(lake) == 1

@@ -10,10 +10,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pipelines import batch, generations, quarantine, replay, serving, verify
-from pipelines.errors import HomeError, LogError
-from pipelines.lake import Lake, open_lake
-from pipelines.position import Position
+from headrace.pipelines.batch import run as batch
+from headrace.pipelines.errors import HomeError, LogError
+from headrace.pipelines.generations import registry
+from headrace.pipelines.lake.lake import Lake, open_lake
+from headrace.pipelines.log import quarantine
+from headrace.pipelines.position import Position
+from headrace.pipelines.quality import verify
+from headrace.pipelines.replay import replay
+from headrace.pipelines.serving import query as serving
 from tests.conformance.paths import (
     BUILT_IN,
     append,
@@ -151,10 +156,10 @@ def test_a_truncated_log_is_refused(lake: Lake, work: Callable[[Lake], None]) ->
     append(lake, [shipped("o1")])
     speed(lake)
     truncated(lake)
-    before = generations.read(lake)
+    before = registry.read(lake)
     with pytest.raises(LogError):
         work(lake)
-    assert generations.read(lake) == before
+    assert registry.read(lake) == before
 
 
 def test_a_truncated_log_is_refused_even_where_the_seam_is_broken_too(lake: Lake) -> None:
@@ -164,7 +169,7 @@ def test_a_truncated_log_is_refused_even_where_the_seam_is_broken_too(lake: Lake
     lake.con.execute("DELETE FROM sys.appends")
     with pytest.raises(LogError, match="truncated or replaced"):
         batch.run(lake, engine="duckdb")
-    assert generations.live_number(lake) == 1
+    assert registry.live_number(lake) == 1
 
 
 def test_a_log_that_was_truncated_and_grew_again_is_refused(lake: Lake) -> None:

@@ -12,11 +12,16 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from pipelines import batch, lake, replay, serving, settings, verify
-from pipelines.errors import HomeError, QueryError, SeamError
-from pipelines.lake import Lake
-from pipelines.log import Log
-from pipelines.speed import Speed
+from headrace.pipelines import settings
+from headrace.pipelines.batch import run as batch
+from headrace.pipelines.errors import HomeError, QueryError, SeamError
+from headrace.pipelines.lake import lake
+from headrace.pipelines.lake.lake import Lake
+from headrace.pipelines.log.embedded import Log
+from headrace.pipelines.quality import verify
+from headrace.pipelines.replay import replay
+from headrace.pipelines.serving import query as serving
+from headrace.pipelines.speed.layer import Speed
 from tests.e2e.command import Headrace, lock_holder
 from tests.e2e.orders import Truth, events
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from pipelines import generations
-from pipelines.lake import Lake
-from pipelines.log import Log
+from headrace.pipelines.generations import registry
+from headrace.pipelines.lake.lake import Lake
+from headrace.pipelines.log.embedded import Log
 from tests.conformance.paths import append
 from tests.e2e.orders import events
 
@@ -19,7 +19,7 @@ def counts(lake: Lake) -> tuple[int, int, int]:
 
 def fail_half_way(lake: Lake) -> None:
     with lake.writing("test") as tx:
-        generations.ask_for_cut(tx, 1, Log(lake).end())
+        registry.ask_for_cut(tx, 1, Log(lake).end())
         tx.insert("sys", "events", "SELECT * FROM sys.events")
         tx.insert("sys", "quarantine", "SELECT 'q', now()::TIMESTAMP, 'o', 'r', 'x'::BLOB")
         raise ZeroDivisionError
@@ -38,5 +38,5 @@ def test_after_a_failed_unit_of_work_the_next_one_is_whole(lake: Lake) -> None:
         raise ZeroDivisionError
     append(lake, events(3, seed=1))
     with lake.writing("test") as tx:
-        generations.ask_for_cut(tx, 1, Log(lake).end())
+        registry.ask_for_cut(tx, 1, Log(lake).end())
     assert counts(lake)[0] == 1

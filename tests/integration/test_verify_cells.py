@@ -6,9 +6,9 @@ from decimal import Decimal
 
 import pytest
 
-from pipelines import generations
-from pipelines.lake import Lake
-from pipelines.verify import Comparison, compare
+from headrace.pipelines.generations import registry
+from headrace.pipelines.lake.lake import Lake
+from headrace.pipelines.quality.verify import Comparison, compare
 from tests.conformance import paths
 from tests.e2e.orders import events
 
@@ -22,7 +22,7 @@ def found(lake: Lake) -> Lake:
 
 
 def _orders(lake: Lake, served: str) -> Comparison:
-    line = generations.read(lake)
+    line = registry.read(lake)
     return compare(lake, line, {"orders": (served, line.select("orders"))})
 
 
@@ -37,7 +37,7 @@ def test_every_differing_cell_is_counted_and_the_first_twenty_are_listed(found: 
 
 
 def test_a_missing_row_and_a_row_too_many_count_with_all_their_cells(found: Lake) -> None:
-    columns = len(generations.read(found).tables["orders"])
+    columns = len(registry.read(found).tables["orders"])
     first = "(SELECT min(order_id) FROM orders)"
     missing = _orders(found, f"SELECT * FROM orders WHERE order_id <> {first}")
     doubled = _orders(

@@ -13,14 +13,16 @@ from typing import Any
 from kafka import KafkaProducer, TopicPartition
 from kafka.admin import KafkaAdminClient
 
-from pipelines import generations, oracle, settings
-from pipelines.kafka_client import Address
-from pipelines.lake import Lake, open_lake
-from pipelines.log import Log
-from pipelines.partitioning import order_hashes
-from pipelines.position import Position
+from headrace.pipelines import settings
+from headrace.pipelines.generations import registry
+from headrace.pipelines.lake.lake import Lake, open_lake
+from headrace.pipelines.log.embedded import Log
+from headrace.pipelines.log.kafka.client import Address
+from headrace.pipelines.log.partitioner import order_hashes
+from headrace.pipelines.position import Position
 from tests.conformance.paths import BUILT_IN, differences, served
 from tests.e2e.command import Headrace, Outcome
+from tests.oracle import fold as oracle
 
 
 class Home(Headrace):
@@ -66,7 +68,7 @@ class Home(Headrace):
         """What is served is exact, by `verify` and by the oracle, and every offset is accounted."""
         assert self.json("verify")["equal"] is True
         with self.lake() as lake:
-            line = generations.read(lake)
+            line = registry.read(lake)
             assert line.position == Log(lake).end()
             logged = lake.rows('SELECT "partition", "offset", raw FROM sys.events')
             wrong = differences(served(lake, BUILT_IN), oracle.recompute(logged))

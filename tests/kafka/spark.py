@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from jobs.batch import QUICK_JAVA
+from headrace.jobs.batch import QUICK_JAVA
 from tests.kafka.broker import fetched, free_port
 
 POM = Path(__file__).with_name("spark-pom.xml")

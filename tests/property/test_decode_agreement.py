@@ -9,8 +9,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.decode import EVENTS_SCHEMA, decode, decode_by_reference
-from schemas.events import TYPES
+from headrace.schemas.decode import EVENTS_SCHEMA, decode, decode_by_reference
+from headrace.schemas.events import TYPES
 
 
 class Token(str):

@@ -11,17 +11,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines import batch, oracle
-from pipelines.lake import open_lake
-from pipelines.lake_tables import create
-from pipelines.settings import load
+from headrace.pipelines.batch import run as batch
+from headrace.pipelines.lake.lake import open_lake
+from headrace.pipelines.lake.tables import create
+from headrace.pipelines.settings import load
 from tests.conformance.paths import BUILT_IN, append, assert_exact, differences, run_speed, served
 from tests.conformance.streams import Shop
+from tests.oracle import fold as oracle
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from pipelines.lake import Lake
+    from headrace.pipelines.lake.lake import Lake
 
 
 @dataclass(frozen=True)

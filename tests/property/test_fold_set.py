@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines import oracle
-from pipelines.fold import fold
-from pipelines.oracle import Table
-from schemas.decode import decode
+from headrace.pipelines.fold.fold import fold
+from headrace.schemas.decode import decode
 from tests.conformance.paths import differences
 from tests.conformance.streams import SITUATIONS, Shop
+from tests.oracle import fold as oracle
+from tests.oracle.fold import Table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

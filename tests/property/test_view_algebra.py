@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.views import BUILTIN_VIEWS, View, load_views, parse_view
-from schemas.tables import LEDGER_COLUMNS, LEDGER_KINDS, ORDERS_COLUMNS, TABLES
+from headrace.pipelines.views.load import BUILTIN_VIEWS, View, load_views, parse_view
+from headrace.schemas.tables import LEDGER_COLUMNS, LEDGER_KINDS, ORDERS_COLUMNS, TABLES
 
 USER_VIEWS = {
     "channels": """

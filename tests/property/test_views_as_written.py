@@ -8,12 +8,12 @@ from random import Random
 import pytest
 from sqlglot import exp
 
-from pipelines import view_parse, view_rules, view_scalars
-from pipelines.errors import ViewError
-from pipelines.view_expressions import Expressions, Typed
-from pipelines.view_trial import try_view
-from pipelines.views import BUILTIN_VIEWS, load_views, parse_view
-from schemas.tables import LEDGER_KINDS
+from headrace.pipelines.errors import ViewError
+from headrace.pipelines.views import parse, rules, scalars
+from headrace.pipelines.views.expressions import Expressions, Typed
+from headrace.pipelines.views.load import BUILTIN_VIEWS, load_views, parse_view
+from headrace.pipelines.views.trial import try_view
+from headrace.schemas.tables import LEDGER_KINDS
 from tests.unit.view_samples import by_currency
 
 VIEWS_A_SEED = 30
@@ -199,7 +199,7 @@ def _ignoring(kind: type[exp.Expression], built: type[exp.Expression]) -> Rule:
         parts = [at.check(node.this), at.check(node.expression)]
         return at.build(node, parts, lambda a, b: built(this=a, expression=b))
 
-    assert kind in view_scalars._ROW_RULES
+    assert kind in scalars._ROW_RULES
     return rule
 
 
@@ -219,7 +219,7 @@ def test_a_compiler_that_reads_a_condition_wrongly_is_caught_by_the_text(
     built: type[exp.Expression],
     condition: str,
 ) -> None:
-    monkeypatch.setitem(view_scalars._ROW_RULES, kind, _ignoring(kind, built))
+    monkeypatch.setitem(scalars._ROW_RULES, kind, _ignoring(kind, built))
     view = by_currency(f"count(*) FILTER (WHERE {condition}) AS x")
     with pytest.raises(ViewError, match="means something else to DuckDB"):
         try_view(view, "views/mine.sql")
@@ -228,14 +228,14 @@ def test_a_compiler_that_reads_a_condition_wrongly_is_caught_by_the_text(
 def test_an_argument_that_the_compiler_does_not_know_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    known = view_rules.ARGUMENTS[exp.Like]
-    monkeypatch.setitem(view_rules.ARGUMENTS, exp.Like, known - {"negate"})
+    known = rules.ARGUMENTS[exp.Like]
+    monkeypatch.setitem(rules.ARGUMENTS, exp.Like, known - {"negate"})
     with pytest.raises(ViewError, match="says NEGATE, which no view may"):
         by_currency("count(*) FILTER (WHERE kind NOT LIKE 's%') AS x")
 
 
 def test_every_kind_that_has_a_rule_has_its_arguments_listed() -> None:
-    assert {*view_scalars._DERIVED_RULES} <= {*view_rules.ARGUMENTS}
+    assert {*scalars._DERIVED_RULES} <= {*rules.ARGUMENTS}
 
 
 @pytest.mark.parametrize(
@@ -260,7 +260,7 @@ def test_what_an_earlier_version_took_is_read_and_named() -> None:
     )
     view = parse_view("mine", text, where="stored", stored=True)
     assert len(view.misread) == 2
-    assert view_parse._NEGATED in view.misread
+    assert parse._NEGATED in view.misread
 
 
 def test_a_product_that_the_largest_events_overflow_is_refused_when_it_is_loaded() -> None:

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pipelines import alerts, settings
-from pipelines.errors import UsageError
-from pipelines.log import Log
-from pipelines.logs import configure
+from headrace.pipelines import settings
+from headrace.pipelines.errors import UsageError
+from headrace.pipelines.log.embedded import Log
+from headrace.pipelines.logs import configure
+from headrace.pipelines.quality import alerts
 from tests.e2e.orders import events
 
 if TYPE_CHECKING:

@@ -8,12 +8,12 @@ from decimal import Decimal
 
 import pytest
 
-from schemas import upcast as upcasting
-from schemas.decode import _decode_block, decode, decode_by_reference
-from schemas.events import NEWEST, SHAPES, TYPES, Line, shape_of, versions_of
-from schemas.strict_json import canonical, fingerprint, same_content
-from schemas.upcast import missing_upcasters, order_placed_1_to_2
-from schemas.validate import Rejection, validate
+from headrace.schemas import upcast as upcasting
+from headrace.schemas.decode import _decode_block, decode, decode_by_reference
+from headrace.schemas.events import NEWEST, SHAPES, TYPES, Line, shape_of, versions_of
+from headrace.schemas.strict_json import canonical, fingerprint, same_content
+from headrace.schemas.upcast import missing_upcasters, order_placed_1_to_2
+from headrace.schemas.validate import Rejection, validate
 from tests.unit.contract_samples import (
     BAD,
     GOOD,

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from schemas.contract_json import FOLDER, files, write
-from schemas.validate import validate
+from headrace.schemas.contract_json import FOLDER, files, write
+from headrace.schemas.validate import validate
 from tests.unit.contract_samples import BAD, GOOD
 
 if TYPE_CHECKING:

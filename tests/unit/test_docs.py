@@ -19,16 +19,19 @@ import click
 import duckdb
 import pytest
 
-from pipelines import generations, lake, serving, settings
-from pipelines.cli import _COMMANDS, app
-from pipelines.duck import load_extension
-from pipelines.generate import generate
-from pipelines.ingest import append_lines
-from pipelines.log import Line, Log
-from pipelines.speed import Speed
-from pipelines.verify import verify
-from pipelines.views import BUILTIN_VIEWS, load_views, parse_view
-from schemas.decode import decode
+from headrace.pipelines import settings
+from headrace.pipelines.cli.app import _COMMANDS, app
+from headrace.pipelines.generations import registry
+from headrace.pipelines.generator.generator import generate
+from headrace.pipelines.ingest.append import append_lines
+from headrace.pipelines.lake import lake
+from headrace.pipelines.lake.connect import load_extension
+from headrace.pipelines.log.embedded import Line, Log
+from headrace.pipelines.quality.verify import verify
+from headrace.pipelines.serving import query as serving
+from headrace.pipelines.speed.layer import Speed
+from headrace.pipelines.views.load import BUILTIN_VIEWS, load_views, parse_view
+from headrace.schemas.decode import decode
 from tests.unit.pages import PAGES, ROOT, name_of, page_text
 
 LINK = re.compile(r"\[[^\]]*\]\(([^)#\s]+)(#[^)\s]*)?\)")
@@ -39,7 +42,7 @@ SNIPPET = re.compile(r"<!-- run: (\w+) -->\n```\w+\n(.*?)\n```", re.DOTALL)
 # A reader has installed DuckDB's extensions once; here they come as Python packages.
 EXTENSIONS = """
 import duckdb
-from pipelines.duck import load_extension as load
+from headrace.pipelines.lake.connect import load_extension as load
 plain = duckdb.connect
 def connect(*args, **options):
     con = plain(*args, **options)
@@ -239,7 +242,7 @@ def test_the_backup_in_the_guide_is_a_home_that_can_be_proved(place: Path) -> No
     with lake.open_lake(settings.load(place / "backup")) as copy:
         certificate = verify(copy)
         assert certificate.equal
-        assert certificate.events == generations.read(copy).position.total > 0
+        assert certificate.events == registry.read(copy).position.total > 0
 
 
 def test_a_home_works_after_it_was_moved(place: Path) -> None:

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import settings
-from pipelines.errors import ViewError
-from pipelines.lake import Lake
-from pipelines.views import BUILTIN_VIEWS, load_views, parse_view
-from schemas.events import ENVELOPE, NEWEST
+from headrace.pipelines import settings
+from headrace.pipelines.errors import ViewError
+from headrace.pipelines.lake.lake import Lake
+from headrace.pipelines.views.load import BUILTIN_VIEWS, load_views, parse_view
+from headrace.schemas.events import ENVELOPE, NEWEST
 from tests.unit.pages import ROOT, name_of, page_text
 
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import duckdb
 import pytest
 
-from pipelines import duck
+from headrace.pipelines.lake import connect
 
 if TYPE_CHECKING:
-    from pipelines.lake import Lake
+    from headrace.pipelines.lake.lake import Lake
     from tests.conftest import MakeLake
 
 
@@ -23,7 +23,7 @@ def unsigned(con: duckdb.DuckDBPyConnection) -> bool:
 def test_once_the_lake_is_open_nothing_is_loaded_that_is_not_signed(
     lake: Lake, tmp_path: Path
 ) -> None:
-    real = duck.packaged("postgres_scanner")
+    real = connect.packaged("postgres_scanner")
     assert real is not None
     changed = bytearray(real.read_bytes())
     changed[-1] ^= 1  # of the signature
@@ -39,19 +39,19 @@ def test_an_extension_that_is_no_package_has_its_signature_checked(
     make_lake: MakeLake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[bool] = []
-    real, packaged = duck.load_extension, duck.packaged
+    real, packaged = connect.load_extension, connect.packaged
 
     def load(con: duckdb.DuckDBPyConnection, name: str) -> None:
         seen.append(unsigned(con))
-        monkeypatch.setattr(duck, "packaged", packaged)
+        monkeypatch.setattr(connect, "packaged", packaged)
         real(con, name)
 
-    monkeypatch.setattr(duck, "load_extension", load)
+    monkeypatch.setattr(connect, "load_extension", load)
     make_lake()
     assert seen
     assert all(seen)
     seen.clear()
-    monkeypatch.setattr(duck, "packaged", lambda _: None)
+    monkeypatch.setattr(connect, "packaged", lambda _: None)
     make_lake()
     assert seen
     assert not any(seen)
@@ -60,7 +60,7 @@ def test_an_extension_that_is_no_package_has_its_signature_checked(
 def test_an_extension_is_found_in_its_package_only_for_this_duckdb(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert duck.packaged("ducklake") is not None
-    assert duck.packaged("nobody_made_this") is None
+    assert connect.packaged("ducklake") is not None
+    assert connect.packaged("nobody_made_this") is None
     monkeypatch.setattr(duckdb, "__version__", "0.0.0")
-    assert duck.packaged("ducklake") is None
+    assert connect.packaged("ducklake") is None

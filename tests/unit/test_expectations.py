@@ -8,11 +8,12 @@ from typing import Any
 import duckdb
 import pytest
 
-from pipelines import checks, expectations
-from pipelines.checks import Judge
-from pipelines.errors import UsageError
-from pipelines.home import Home
-from schemas.expectations import DEFINITIONS, KINDS, Definition, Expectation, Table
+from headrace.pipelines.errors import UsageError
+from headrace.pipelines.lake.home import Home
+from headrace.pipelines.quality import judge as checks
+from headrace.pipelines.quality import suites
+from headrace.pipelines.quality.judge import Judge
+from headrace.schemas.expectations import DEFINITIONS, KINDS, Definition, Expectation, Table
 
 EDGES = """
     SELECT * FROM (VALUES
@@ -131,7 +132,7 @@ def test_every_built_in_expectation_is_of_a_type_and_a_table_that_there_are() ->
 
 def own(tmp_path: Path, text: str) -> Definition:
     (tmp_path / "mine.toml").write_text(text, encoding="utf-8")
-    return expectations.definition("served", tmp_path)
+    return suites.definition("served", tmp_path)
 
 
 GOOD = """
@@ -145,7 +146,7 @@ column = "order_id"
 
 def test_a_file_of_another_suite_is_left_out(tmp_path: Path) -> None:
     assert len(own(tmp_path, GOOD).expectations) == len(DEFINITIONS["served"].expectations) + 1
-    assert expectations.definition("events", tmp_path) == Definition(
+    assert suites.definition("events", tmp_path) == Definition(
         dict(DEFINITIONS["events"].tables), DEFINITIONS["events"].expectations
     )
 

@@ -7,14 +7,14 @@ from random import Random
 
 import pytest
 
-from pipelines import oracle
-from pipelines.fuzz_events import TRAFFIC, Sent, lines_of
-from pipelines.fuzz_model import Model, partition_of
-from pipelines.fuzz_readers import difference
-from pipelines.oracle import Table
-from pipelines.partitioning import order_hashes
-from schemas.decode import decode
+from headrace.pipelines.log.partitioner import order_hashes
+from headrace.schemas.decode import decode
 from tests.conformance.streams import placed
+from tests.fuzz.model import Model, partition_of
+from tests.fuzz.readers import difference
+from tests.fuzz.traffic import TRAFFIC, Sent, lines_of
+from tests.oracle import fold as oracle
+from tests.oracle.fold import Table
 
 
 def test_its_partitions_are_those_of_the_log() -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.errors import UsageError
-from pipelines.fuzz_script import KINDS, Script, Step, drawn, parts_of, simpler
-from pipelines.fuzz_shrink import shrink
+from headrace.pipelines.errors import UsageError
+from tests.fuzz.script import KINDS, Script, Step, drawn, parts_of, simpler
+from tests.fuzz.shrink import shrink
 
 LONG = timedelta(minutes=1)
 

@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from pipelines.errors import UsageError
-from pipelines.generate import generate
-from pipelines.generate_faults import POISON, poison_line
-from pipelines.generate_json import encode
-from pipelines.generate_shop import MARKET_OF
-from pipelines.order_events import OrderPlaced, OrderShipped, SaleLine
-from schemas.validate import Rejection, validate
+from headrace.pipelines.errors import UsageError
+from headrace.pipelines.generator.cloudevents import encode
+from headrace.pipelines.generator.faults import POISON, poison_line
+from headrace.pipelines.generator.generator import generate
+from headrace.pipelines.generator.shop import MARKET_OF
+from headrace.pipelines.orders.events import OrderPlaced, OrderShipped, SaleLine
+from headrace.schemas.validate import Rejection, validate
 
 ORDERS = 2_000
 # Of the stream below. A change here changes everybody's generated data: say so in CHANGELOG.

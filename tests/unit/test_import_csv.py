@@ -11,13 +11,13 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from pipelines.csv_mapping import CsvMapping
-from pipelines.errors import ContractError
-from pipelines.import_csv import csv_orders
-from schemas.validate import validate
+from headrace.pipelines.errors import ContractError
+from headrace.pipelines.ingest.csv_mapping import CsvMapping
+from headrace.pipelines.ingest.csv_orders import csv_orders
+from headrace.schemas.validate import validate
 
 if TYPE_CHECKING:
-    from pipelines.importers import ImportedFile
+    from headrace.pipelines.ingest.delimited import ImportedFile
 
 GUIDE = Path(__file__).parents[2] / "docs/guides/csv-import.md"
 

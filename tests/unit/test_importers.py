@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from pipelines.errors import ContractError
-from pipelines.import_uci import HEADER, uci_online_retail
-from pipelines.importers import ImportedFile, money, records, ten_thousandths
-from schemas.validate import validate
+from headrace.pipelines.errors import ContractError
+from headrace.pipelines.ingest.delimited import ImportedFile, money, records, ten_thousandths
+from headrace.pipelines.ingest.uci_online_retail import HEADER, uci_online_retail
+from headrace.schemas.validate import validate
 
 ROOT = Path(__file__).parents[2]
 DATA = Path(os.environ.get("HEADRACE_UCI_DATA", ROOT / "../shared/data/uci_online_retail"))

@@ -9,12 +9,19 @@ from typing import Any
 
 import pytest
 
-from pipelines import settings
-from pipelines.errors import HeadraceError, LogError, UsageError
-from pipelines.kafka_client import Address, Topic, check_usable, options, reaching, topic_configs
-from pipelines.kafka_records import MARKER, QUARANTINED, Records, typed
-from pipelines.position import Position
-from pipelines.settings import Settings
+from headrace.pipelines import settings
+from headrace.pipelines.errors import HeadraceError, LogError, UsageError
+from headrace.pipelines.log.kafka.client import (
+    Address,
+    Topic,
+    check_usable,
+    options,
+    reaching,
+    topic_configs,
+)
+from headrace.pipelines.log.kafka.records import MARKER, QUARANTINED, Records, typed
+from headrace.pipelines.position import Position
+from headrace.pipelines.settings import Settings
 from tests.e2e.command import Headrace
 from tests.e2e.orders import events
 from tests.kafka.homes import placed

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pipelines.order import BusinessRuleError, Holding, Order
-from pipelines.order_events import (
+from headrace.pipelines.orders.events import (
     AdjustmentBooked,
     ItemsReturned,
     OrderEvent,
@@ -19,6 +18,7 @@ from pipelines.order_events import (
     ReturnLine,
     SaleLine,
 )
+from headrace.pipelines.orders.order import BusinessRuleError, Holding, Order
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import settings
-from pipelines.errors import UsageError
+from headrace.pipelines import settings
+from headrace.pipelines.errors import UsageError
 
 
 def test_the_command_line_wins_over_environment_over_file(tmp_path: Path) -> None:

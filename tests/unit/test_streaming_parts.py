@@ -15,31 +15,35 @@ import pyarrow as pa
 import pytest
 from pyarrow import ipc
 
-from jobs import stream_task
-from jobs.kafka_source import connector, source_options
-from jobs.stream import joined
-from jobs.stream_session import pack
-from jobs.stream_task import Record, Work
-from pipelines import change, generations, oracle, parts, settings
-from pipelines.errors import JobError, UsageError
-from pipelines.event_log import Fetched
-from pipelines.kafka_client import Address
-from pipelines.kafka_records import Records, typed
-from pipelines.log import TYPED_COLUMNS
-from pipelines.partitioning import order_hashes
-from pipelines.parts import Part
-from pipelines.position import Position
-from pipelines.settings import Settings
-from pipelines.views import load_views, parse_view
+from headrace.jobs.streaming import task as stream_task
+from headrace.jobs.streaming.query import joined
+from headrace.jobs.streaming.session import pack
+from headrace.jobs.streaming.source import connector, source_options
+from headrace.jobs.streaming.task import Record, Work
+from headrace.pipelines import settings
+from headrace.pipelines.errors import JobError, UsageError
+from headrace.pipelines.fold import delta
+from headrace.pipelines.generations import registry
+from headrace.pipelines.log.embedded import TYPED_COLUMNS
+from headrace.pipelines.log.kafka.client import Address
+from headrace.pipelines.log.kafka.records import Records, typed
+from headrace.pipelines.log.partitioner import order_hashes
+from headrace.pipelines.log.port import Fetched
+from headrace.pipelines.position import Position
+from headrace.pipelines.settings import Settings
+from headrace.pipelines.speed import shards
+from headrace.pipelines.speed.shards import Part
+from headrace.pipelines.views.load import load_views, parse_view
 from tests.conformance.streams import combined
 from tests.e2e.command import Headrace
+from tests.oracle import fold as oracle
 
 HERE = Address.parse("kafka://localhost:9092/orders")
 PARTITIONS = 3
 LONGEST = 1 << 20
 SECRETS = ("kafka_sasl_password", "kafka_ssl_password")
 VIEWS = {
-    **load_views(generations.BUILT_IN),
+    **load_views(registry.BUILT_IN),
     **{name: parse_view(name, sql, where=name) for name, sql in oracle.USER_VIEWS.items()},
 }
 
@@ -99,7 +103,7 @@ def parts_of(work: Work, read: Records) -> list[Part]:
         for batch in stream_task.run(work, iter(batches({p: list(found)})))
         for row in batch.column("done").to_pylist()
     ]
-    return [parts.read(work.folder, json.loads(answer), VIEWS) for answer in answers]
+    return [shards.read(work.folder, json.loads(answer), VIEWS) for answer in answers]
 
 
 def counted(table: pa.Table) -> Counter[tuple[Any, ...]]:
@@ -119,11 +123,11 @@ def test_tasks_of_single_partitions_add_up_to_what_one_process_makes(
     with duckdb.connect() as con:
         new = whole.events.select(TYPED_COLUMNS)
         old = before.events.select(TYPED_COLUMNS)
-        expected = change.compute(con, later.start, VIEWS, old, new)
+        expected = delta.compute(con, later.start, VIEWS, old, new)
         work = work_of(later, index_file(tmp_path / "run.arrow", before), tmp_path)
         made = parts_of(work, later)
         assert len(made) == PARTITIONS
-        found = change.added_up(con, VIEWS, [part.change for part in made])
+        found = delta.added_up(con, VIEWS, [part.change for part in made])
     assert (found.events, found.repeats) == (expected.events, expected.repeats)
     assert expected.repeats > 0
     assert list(found.suspects) == sorted(expected.suspects)
@@ -155,7 +159,7 @@ def test_a_partition_without_records_is_a_hole_and_no_events(tmp_path: Path) -> 
     assert empty.events.schema.names == fetched.events.schema.names
     assert sum(hole.offsets for hole in empty.holes) == end.total
     with duckdb.connect() as con:
-        assert change.added_up(con, VIEWS, []).rows == {}
+        assert delta.added_up(con, VIEWS, []).rows == {}
 
 
 def test_a_partition_that_spark_split_between_tasks_is_refused(tmp_path: Path) -> None:
@@ -235,8 +239,8 @@ def test_our_code_runs_from_the_archive_that_executors_get(tmp_path: Path) -> No
     file = pack(tmp_path / "headrace.zip")
     program = (
         f"import sys; sys.path.insert(0, {str(file)!r})\n"
-        "import jobs.stream_task as task\n"
-        "from pipelines.fold import steps\n"
+        "import headrace.jobs.streaming.task as task\n"
+        "from headrace.pipelines.fold.fold import steps\n"
         "print(task.__file__, len(steps('x_', dialect='duckdb')))\n"
     )
     done = subprocess.run(

@@ -10,14 +10,14 @@ import pytest
 import sqlglot
 from sqlglot import exp
 
-from pipelines.view_expressions import Typed
-from pipelines.view_numbers import (
+from headrace.pipelines.views.decimals import (
     cast_problem,
     exact_quotient,
     negated_size,
     result_size,
     with_room,
 )
+from headrace.pipelines.views.expressions import Typed
 
 TYPES = {
     "INTEGER": ("0", "1", "-7", "2147483647"),

@@ -7,8 +7,8 @@ from decimal import Decimal
 import duckdb
 import pytest
 
-from pipelines.views import BUILTIN_VIEWS, View, load_views
-from schemas.tables import LEDGER_COLUMNS
+from headrace.pipelines.views.load import BUILTIN_VIEWS, View, load_views
+from headrace.schemas.tables import LEDGER_COLUMNS
 from tests.unit.view_samples import by_currency, view
 
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.errors import ViewError
-from pipelines.views import BUILTIN_VIEWS, load_views, logic_version, parse_view
+from headrace.pipelines.errors import ViewError
+from headrace.pipelines.views.load import BUILTIN_VIEWS, load_views, logic_version, parse_view
 from tests.unit.view_samples import by_currency, view
 
 DESIGN = {

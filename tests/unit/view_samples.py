@@ -1,6 +1,6 @@
 """Views compiled for tests: `by_currency("sum(amount) AS x")`."""
 
-from pipelines.views import View, parse_view
+from headrace.pipelines.views.load import View, parse_view
 
 
 def view(sql: str) -> View:

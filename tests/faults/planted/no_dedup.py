@@ -1,6 +1,6 @@
 """A planted bug: each delivery of an event counts."""
 
-from pipelines import fold
+from headrace.pipelines.fold import fold
 
 _text = fold.text()
 fold.text = lambda: _text.replace("HAVING count(*) > 1", "HAVING false", 1)

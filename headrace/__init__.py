@@ -1,0 +1,1 @@
+"""Headrace: order events in, exact numbers out."""

@@ -1,0 +1,1 @@
+"""Lambda: a base made from the log by Spark or DuckDB, audited, published in one transaction."""

@@ -1,0 +1,44 @@
+"""The incremental base plan, run in DuckDB: the same steps that the Spark job runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from headrace.pipelines.fold import base_plan
+from headrace.pipelines.lake.lake import Lake
+from headrace.pipelines.log.embedded import TYPED_COLUMNS, between
+from headrace.pipelines.position import Position
+from headrace.pipelines.views.load import parse_view
+
+
+def run_plan(lake: Lake, plan: dict[str, Any]) -> dict[str, Any]:
+    """Run a batch plan's incremental mode; gives what the Spark job's `result.json` gives."""
+    views = {n: parse_view(n, sql, where=f"view {n}") for n, sql in plan["views"].items()}
+    made = base_plan.incremental(views, "duckdb")
+    columns = ", ".join(f'"{c}"' for c in TYPED_COLUMNS)
+    low = Position.of({int(p): r[0] for p, r in plan["ranges"].items()})
+    high = Position.of({int(p): r[1] for p, r in plan["ranges"].items()})
+    con = lake.con.cursor()
+    try:
+        con.execute("USE memory")
+        earlier = f"SELECT {columns} FROM read_parquet({plan['touched_files']})"
+        con.execute(f"CREATE TEMP VIEW earlier AS {earlier}")
+        parts = ["SELECT * FROM earlier"]
+        if plan["event_files"]:
+            files = plan["event_files"]
+            parts.append(f"SELECT {columns} FROM read_parquet({files}) WHERE {between(low, high)}")
+        con.execute(f"CREATE TEMP VIEW events AS {' UNION ALL '.join(parts)}")
+        for name, files in plan["previous"].items():
+            con.execute(f"CREATE TEMP VIEW prev_{name} AS FROM read_parquet({files})")
+        for name, sql in made.steps:
+            kind = "TABLE" if name in made.reused else "VIEW"
+            con.execute(f"CREATE TEMP {kind} {name} AS {sql}")
+        for name, sql in made.tables.items():
+            path = Path(plan["output"]) / name / "part.parquet"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            con.execute(f"COPY ({sql}) TO '{path}' (FORMAT parquet, COMPRESSION zstd)")
+        repeats = plan["previous_repeats"] + int(con.execute(made.repeats).fetchall()[0][0])
+    finally:
+        con.close()
+    return {"repeats": repeats}

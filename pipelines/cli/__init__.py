@@ -1,0 +1,1 @@
+"""The command: a file a verb or a family of verbs, nothing decided here."""

@@ -1,0 +1,53 @@
+"""The command that looks after a home: doctor."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from headrace.pipelines.cli import console
+from headrace.pipelines.cli.app import settings_of
+from headrace.pipelines.cli.events import json_option
+
+_SIGNS = {"ok": "ok   ", "note": "note ", "wrong": "WRONG"}
+
+
+@click.command("doctor")
+@click.option("--repair", is_flag=True, help="Restore what can be restored; says what cannot.")
+@click.option(
+    "--from",
+    "source",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="With --repair: another home, or a folder of copies, to take files from.",
+)
+@json_option
+@click.pass_context
+def doctor_command(ctx: click.Context, repair: bool, source: Path | None, as_json: bool) -> None:
+    """Say what is whole and what is wrong with a home, where, and what to do about it.
+
+    Exit code 1 if something is wrong. Nothing is changed without --repair; with it, each repair is
+    printed, and a copy of the catalog is kept before it is touched.
+    """
+    from headrace.pipelines.operations.doctor import case as doctor
+    from headrace.pipelines.operations.doctor import repair as doctor_repair
+
+    settings = settings_of(ctx)
+    done = []
+    if repair:
+        done = doctor_repair.repair(settings, source, console.steps("repair"))
+    found = doctor.examine(settings)
+    bad = doctor.wrong(found)
+    lost = [d for d in done if not d.restored]
+    result = {
+        "wrong": len(bad),
+        "repairs": [vars(d) for d in done],
+        "findings": [vars(f) for f in found],
+    }
+    rows = [(_SIGNS[f.state], f.check, f.what, f.where, f.remedy) for f in found]
+    text = console.table(["", "check", "what", "where", "remedy"], rows)
+    text += f"\n{len(bad)} wrong" if bad else "\nnothing is wrong"
+    if lost:
+        text += "\nnot restored:\n" + "\n".join(f"  {d.what}" for d in lost)
+    console.emit(result, text, as_json=as_json)
+    ctx.exit(1 if bad or lost else 0)

@@ -1,0 +1,1 @@
+"""Into the log: NDJSON, CSV, UCI Online Retail, and folders where files land."""

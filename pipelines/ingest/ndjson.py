@@ -1,0 +1,85 @@
+"""Reads NDJSON from files and standard input, a line at a time, in bounded memory."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from headrace.pipelines.errors import ContractError, UsageError
+from headrace.pipelines.log.embedded import Line
+
+_BLOCK = 4 << 20
+LONGEST_LINE = 256 << 20
+"""Bytes. A longer line is no event of anybody; it would have to be held in memory whole."""
+_BOM = b"\xef\xbb\xbf"
+
+
+def open_input(name: str) -> BinaryIO:
+    """Open a file, or standard input for `-`.
+
+    Raises:
+        UsageError: it is missing, a directory, or may not be read.
+    """
+    if name == "-":
+        return sys.stdin.buffer
+    path = Path(name)
+    if path.is_dir():
+        raise UsageError(f"{path} is a directory; name the files in it, such as {path}/*.ndjson")
+    try:
+        return path.open("rb")
+    except OSError as e:
+        raise UsageError(f"{path} cannot be read: {e.strerror}; check the name") from e
+
+
+def read_lines(
+    names: Iterable[str], progress: Callable[[int], None] | None = None
+) -> Iterator[Line]:
+    """The lines of several inputs, blank ones left out, each with its origin.
+
+    Args:
+        names: files, or `-` for standard input.
+        progress: told the bytes read, block by block.
+
+    Raises:
+        UsageError: an input cannot be opened.
+        ContractError: a line is too long to be held. The lines before it were given.
+    """
+    for name in names:
+        shown = "stdin" if name == "-" else name
+        source = open_input(name)
+        try:
+            for number, raw in enumerate(_split(source, shown, progress), start=1):
+                line = raw.removeprefix(_BOM) if number == 1 else raw
+                if line.strip():
+                    yield Line(line, f"{shown}:{number}")
+        except OSError as e:
+            raise ContractError(f"{shown} cannot be read further: {e.strerror}") from e
+        finally:
+            if name != "-":
+                source.close()
+
+
+def _split(source: BinaryIO, shown: str, progress: Callable[[int], None] | None) -> Iterator[bytes]:
+    """Lines without their ends; the last one counts even if nothing ends it."""
+    held: list[bytes] = []
+    size = 0
+    while block := source.read1(_BLOCK) if hasattr(source, "read1") else source.read(_BLOCK):
+        if progress is not None:
+            progress(len(block))
+        first, *rest = block.split(b"\n")
+        held.append(first)
+        size += len(first)
+        if rest:
+            yield b"".join(held).removesuffix(b"\r")
+            for line in rest[:-1]:
+                yield line.removesuffix(b"\r")
+            held, size = [rest[-1]], len(rest[-1])
+        if size > LONGEST_LINE:
+            raise ContractError(
+                f"{shown} has a line of more than {LONGEST_LINE >> 20} MiB; events are NDJSON, one "
+                "a line. What stood before it is appended"
+            )
+    if size:
+        yield b"".join(held).removesuffix(b"\r")

@@ -1,0 +1,1 @@
+"""Storage: the home, connections, transactions, checksums. Knows nothing of orders."""

@@ -1,0 +1,106 @@
+"""DuckDB as everything here uses it: bounded by the settings, extensions loaded, lake attached."""
+
+from __future__ import annotations
+
+import importlib.util
+import threading
+from datetime import datetime
+from pathlib import Path
+
+import duckdb
+
+from headrace.pipelines.errors import HomeError, UsageError
+from headrace.pipelines.lake import catalog
+from headrace.pipelines.lake.duckdb_errors import before_a_copy, first_line, out_of_memory
+from headrace.pipelines.lake.home import Home
+from headrace.pipelines.settings import Settings
+
+_loading = threading.Lock()
+
+
+def engine(home: Home, settings: Settings, *, unsigned: bool = False) -> duckdb.DuckDBPyConnection:
+    """An in-memory DuckDB, bounded as the settings say, that spills into the home.
+
+    `unsigned` lets it load extensions without checking their signature, until somebody forbids it.
+    """
+    config = {
+        "allow_unsigned_extensions": str(unsigned).lower(),
+        "temp_directory": str(home.scratch),
+        "preserve_insertion_order": "false",
+        "autoinstall_known_extensions": "false",
+    }
+    if settings.threads is not None:
+        config["threads"] = str(settings.threads)
+    if settings.memory_limit is not None:
+        config["memory_limit"] = settings.memory_limit
+    try:
+        return duckdb.connect(":memory:", config=config)
+    except duckdb.Error as e:
+        raise UsageError(
+            f"DuckDB does not take these settings ({first_line(e)}); memory_limit is "
+            f"{settings.memory_limit!r}: write one such as '4GB'"
+        ) from e
+
+
+def connect(home: Home, settings: Settings, *, read_only: bool) -> duckdb.DuckDBPyConnection:
+    """An in-memory DuckDB with the lake attached as `lake` and chosen as default."""
+    extension, target = catalog.target(home, settings)
+    names = (extension, "ducklake")
+    # What pip installed beside DuckDB is trusted like DuckDB. To hash its 67 MB for a signature
+    # took each connection 0.27 s, most of a short command (docs/decisions/0011).
+    con = engine(home, settings, unsigned=all(packaged(name) for name in names))
+    with _loading:
+        for name in names:
+            load_extension(con, name)
+    con.execute("SET allow_unsigned_extensions = false")  # nobody can turn it on again
+    mode = f"DATA_PATH {literal(home.data)}, OVERRIDE_DATA_PATH true"  # a home can be moved
+    mode += ", READ_ONLY" if read_only else ""
+    try:
+        con.execute(f"ATTACH {literal(f'ducklake:{target}')} AS lake ({mode})")
+    except duckdb.Error as e:
+        con.close()
+        if out_of_memory(e):
+            raise
+        if home.catalog_url is not None:
+            raise HomeError(
+                f"the catalog {home.catalog_url} cannot be opened ({first_line(e)}); see that "
+                "PostgreSQL runs, and that address, user and password are right"
+            ) from e
+        raise HomeError(
+            f"the catalog {home.catalog} cannot be opened ({first_line(e)}); "
+            f"{before_a_copy(e)}restore it from a copy: `headrace doctor --repair`"
+        ) from e
+    con.execute("USE lake")
+    return con
+
+
+def load_extension(con: duckdb.DuckDBPyConnection, name: str) -> None:
+    """Load an extension from its Python package; where there is none, let DuckDB install it."""
+    file = packaged(name)
+    if file is None:
+        con.execute(f"INSTALL {name}")
+    con.execute(f"LOAD {name if file is None else literal(file)}")
+
+
+def packaged(name: str) -> Path | None:
+    """The file of an extension that came as a Python package, for this version of DuckDB."""
+    spec = importlib.util.find_spec(f"duckdb_extension_{name}")
+    for root in (spec.submodule_search_locations or ()) if spec else ():
+        for file in Path(root).glob(f"extensions/v{duckdb.__version__}/*.duckdb_extension"):
+            return file
+    return None
+
+
+def literal(value: object) -> str:
+    """A value as a SQL literal.
+
+    Used instead of bound parameters: to bind one, DuckDB imports pandas where it is installed,
+    which takes a second of every command.
+    """
+    if value is None:
+        return "NULL"
+    if isinstance(value, bool | int | float):
+        return str(value)
+    if isinstance(value, datetime):
+        return f"TIMESTAMP '{value.isoformat(sep=' ')}'"
+    return "'" + str(value).replace("'", "''") + "'"

@@ -1,0 +1,136 @@
+"""Somebody else's SELECT: exactly one, with no reach beyond the lake's files, ended in time."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from headrace.pipelines.errors import QueryError, SeamError
+from headrace.pipelines.lake.connect import literal
+from headrace.pipelines.lake.duckdb_errors import damaged_catalog, malformed
+from headrace.pipelines.lake.lake import Lake
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What a SELECT gave; `truncated` says that there was more than was asked for."""
+
+    columns: tuple[str, ...]
+    types: tuple[str, ...]
+    rows: tuple[tuple[Any, ...], ...]
+    truncated: bool
+
+
+def check_select(sql: str) -> None:
+    """Refuse anything but exactly one SELECT.
+
+    Raises:
+        QueryError: it is something else.
+    """
+    try:
+        statements = duckdb.extract_statements(sql)
+    except duckdb.Error as e:
+        raise as_ours(e) from e
+    if len(statements) != 1:
+        raise QueryError(f"give exactly one SELECT, not {len(statements)} statements")
+    kind = statements[0].type
+    if kind != duckdb.StatementType.SELECT:
+        raise QueryError(
+            f"only SELECT is answered here, not {kind.name}; events come in by `headrace append`"
+        )
+
+
+def guard(lake: Lake, *also: Path) -> None:
+    """From here on, SQL on this connection can read the lake's data files and nothing else.
+
+    Not even the rest of the home: its settings may hold a password.
+    """
+    if lake.row("SELECT current_setting('lock_configuration')")[0]:
+        return  # guarded already
+    allowed = ", ".join(literal(folder) for folder in (lake.home.data, *also))
+    lake.con.execute(f"SET allowed_directories = [{allowed}]")
+    lake.con.execute("SET enable_external_access = false")
+    lake.con.execute("SET lock_configuration = true")
+
+
+def select(
+    lake: Lake, sql: str, *, max_rows: int | None = None, timeout: timedelta | None = None
+) -> Rows:
+    """Run a checked SELECT on a guarded lake.
+
+    Args:
+        lake: whose connection runs it.
+        sql: one SELECT.
+        max_rows: rows to give back at most.
+        timeout: after which it is interrupted.
+
+    Raises:
+        SeamError: base and deltas do not meet.
+        QueryError: it failed or took too long.
+        HomeError: the catalog is damaged.
+    """
+    with _interrupted_after(lake.con, timeout):
+        try:
+            cursor = lake.con.execute(sql)
+            described = cursor.description or []
+            rows = cursor.fetchall() if max_rows is None else cursor.fetchmany(max_rows + 1)
+        except duckdb.InterruptException as e:
+            raise QueryError(
+                f"the query took longer than {timeout}; narrow it, or raise the limit"
+            ) from e
+        except duckdb.Error as e:
+            if malformed(e):
+                raise damaged_catalog(lake.home, e) from e
+            raise as_ours(e) from e
+    return Rows(
+        tuple(d[0] for d in described),
+        tuple(str(d[1]) for d in described),
+        tuple(rows[:max_rows]),
+        max_rows is not None and len(rows) > max_rows,
+    )
+
+
+def as_ours(e: duckdb.Error) -> Exception:
+    """DuckDB's error as one of ours, its first lines kept: they name the place."""
+    text = str(e)
+    if "SeamError: " in text:
+        return SeamError(text.split("SeamError: ", 1)[1].splitlines()[0])
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return QueryError(" ".join(lines[:2]) if lines else type(e).__name__)
+
+
+def plain(value: object) -> object:
+    """A value as JSON can hold it exactly: decimals and times become strings."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, Decimal):
+        return format(value, "f")
+    if isinstance(value, datetime | date):
+        return value.isoformat()
+    if isinstance(value, dict):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(v) for v in value]
+    return str(value)
+
+
+@contextlib.contextmanager
+def _interrupted_after(con: duckdb.DuckDBPyConnection, timeout: timedelta | None) -> Iterator[None]:
+    """Interrupt what runs on a connection after a time."""
+    if timeout is None:
+        yield
+        return
+    timer = threading.Timer(timeout.total_seconds(), con.interrupt)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()

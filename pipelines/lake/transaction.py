@@ -1,0 +1,117 @@
+"""What can be done inside one unit of work. Files are synced, and their digests recorded."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from headrace.pipelines.lake import failpoints
+from headrace.pipelines.lake import home as homes
+from headrace.pipelines.lake.connect import literal
+
+if TYPE_CHECKING:
+    from headrace.pipelines.lake.lake import Lake
+
+
+class Transaction:
+    """What can be done inside one unit of work."""
+
+    def __init__(self, lake: Lake, what: str) -> None:
+        self.lake = lake
+        self.con = lake.con
+        self.what = what
+        self._written: list[Path] = []
+        self.files: list[Path] = []
+        failpoints.here(f"{what}.begun")
+
+    def execute(self, sql: str) -> None:
+        """Run a statement that writes no data file of its own."""
+        self.con.execute(sql)
+
+    def insert(self, schema: str, table: str, select: str) -> None:
+        """Insert the rows of a SELECT and sync the data files that this wrote."""
+        folder = self.lake.folder(schema, table)
+        before = _names(folder)
+        self.con.execute(f'INSERT INTO {schema}."{table}" {select}')
+        fresh = _names(folder) - before
+        failpoints.here(f"{self.what}.written")
+        self.sync(folder / name for name in fresh)
+        failpoints.here(f"{self.what}.synced")
+
+    def sync(self, files: Iterable[Path]) -> None:
+        """Make finished data files survive a power loss; their digests are recorded at the end."""
+        written = list(files)
+        for file in written:
+            homes.sync_file(file)
+        for folder in {file.parent for file in written}:
+            self.lake.sync_folder(folder)
+        self._written += written
+
+    def seal(self) -> None:
+        """Record the digests of all data files that this unit of work wrote."""
+        self.record_files(
+            (self._relative(file), file.stat().st_size, homes.digest(file))
+            for file in self._written
+        )
+        self.files += self._written
+        self._written = []
+
+    def set_aside(self) -> None:
+        """Note these digests in a synced file instead, to be recorded by the next unit of work.
+
+        DuckLake commits no rows together with a merge. Readers know the file meanwhile.
+        """
+        noted = homes.noted(self.lake.home)
+        for file in self._written:
+            noted[self._relative(file)] = (file.stat().st_size, homes.digest(file))
+        homes.note(self.lake.home, noted)
+        self.files += self._written
+        self._written = []
+
+    def record_files(self, digests: Iterable[tuple[str, int, str]]) -> None:
+        """Record data files: path below the lake's folder, bytes, SHA-256."""
+        now = literal(self.lake.clock())
+        rows = ", ".join(
+            f"({literal(path)}, {size}, {literal(digest)}, {now})" for path, size, digest in digests
+        )
+        if rows:
+            self.con.execute(f"INSERT INTO sys.files VALUES {rows}")
+
+    def _relative(self, file: Path) -> str:
+        return file.relative_to(self.lake.home.data).as_posix()
+
+    def record(self, table: str, *values: object) -> None:
+        """Append one row to a table of `sys`."""
+        listed = ", ".join(literal(value) for value in values)
+        self.con.execute(f"INSERT INTO sys.{table} VALUES ({listed})")
+
+    def adopt(self, schema: str, table: str, files: Sequence[Path]) -> None:
+        """Make finished Parquet files part of a table: move them to its folder, sync, name them.
+
+        Files that are there already were synced by whoever wrote them.
+        """
+        folder = self.lake.folder(schema, table)
+        folder.mkdir(parents=True, exist_ok=True)
+        moved = [folder / f"{uuid.uuid4()}.parquet" if f.parent != folder else f for f in files]
+        for file, place in zip(files, moved, strict=True):
+            if place != file:
+                homes.sync_file(file)
+                file.replace(place)
+        self.lake.sync_folder(folder)
+        self._written += moved
+        failpoints.here(f"{self.what}.moved")
+        for file in moved:
+            self.con.execute(
+                f"CALL ducklake_add_data_files('lake', {literal(table)}, {literal(file)}, "
+                f"schema => {literal(schema)})"
+            )
+        failpoints.here(f"{self.what}.adopted")
+
+
+def _names(folder: Path) -> set[str]:
+    try:
+        return {p.name for p in folder.iterdir()}
+    except FileNotFoundError:
+        return set()

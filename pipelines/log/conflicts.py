@@ -1,0 +1,139 @@
+"""Conflicts: events redelivered with other content than the first time.
+
+The fold counts the first delivery and nothing else. Whoever first passes the later one, the speed
+layer or a batch, lists it in quarantine in its own transaction, once.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from headrace.pipelines.lake import checksums
+from headrace.pipelines.lake.lake import Lake
+from headrace.pipelines.lake.transaction import Transaction
+from headrace.pipelines.position import Position
+
+if TYPE_CHECKING:
+    import duckdb
+
+CONFLICT = "conflict: "
+"""How the reason of a quarantined conflict begins."""
+
+_SAME_EVENT = "f.order_id = a.order_id AND f.source = a.source AND f.id = a.id"
+
+
+class Suspect(NamedTuple):
+    """A redelivered event whose bytes differ from the first delivery's, at `first`."""
+
+    partition: int
+    offset: int
+    first: int
+
+
+def in_fold(con: duckdb.DuckDBPyConnection, new: str, known: str, prefix: str) -> list[Suspect]:
+    """Suspects among new events, after they were folded with all of their orders' events.
+
+    Args:
+        con: where the fold left `{prefix}repeats`.
+        new: the relation of new events.
+        known: a SELECT of all events of their orders, the new ones among them.
+        prefix: of the fold.
+    """
+    rows = con.execute(f"""
+        WITH again AS MATERIALIZED (
+          -- Few rows. Joined first: the optimizer would else join all events by partition alone.
+          SELECT e."partition", e."offset", e.digest, r.first_offset
+          FROM {new} AS e
+          JOIN {prefix}repeats AS r ON e."partition" = r."partition" AND e."offset" = r."offset"
+        )
+        SELECT a."partition", a."offset", a.first_offset
+        FROM ({known}) AS f
+        JOIN again AS a ON f."partition" = a."partition" AND f."offset" = a.first_offset
+        WHERE a.digest <> f.digest ORDER BY ALL""").fetchall()
+    return [Suspect(*row) for row in rows]
+
+
+def in_log(lake: Lake, start: Position, end: Position) -> list[Suspect]:
+    """Suspects from `start` up to `end`, found by reading the log's keys up to `end`."""
+    from headrace.pipelines.log.embedded import between
+
+    zero = Position.zero(len(end.offsets))
+    log = f"(SELECT * FROM sys.events WHERE {between(zero, end)})"
+    rows = lake.rows(f"""
+        WITH again AS (
+          SELECT order_id, source, id, "partition", "offset", digest
+          FROM sys.events WHERE {between(start, end)}
+        ), firsts AS (
+          SELECT f.order_id, f.source, f.id, min(f."offset") AS "offset",
+            arg_min(f.digest, f."offset") AS digest
+          FROM {log} AS f SEMI JOIN again AS a ON {_SAME_EVENT}
+          GROUP BY f.order_id, f.source, f.id HAVING count(*) > 1
+        )
+        SELECT a."partition", a."offset", f."offset" FROM again AS a JOIN firsts AS f
+        ON {_SAME_EVENT} WHERE a."offset" > f."offset" AND a.digest <> f.digest
+        ORDER BY ALL""")
+    return [Suspect(*row) for row in rows]
+
+
+def record(tx: Transaction, suspects: Sequence[Suspect]) -> int:
+    """List real conflicts in quarantine; gives how many are new there.
+
+    A redelivery that is written otherwise but says the same is no conflict.
+    """
+    if not suspects:
+        return 0
+    import pyarrow as pa
+
+    from headrace.schemas.decode import same_content
+
+    raws = _raw(tx.lake, suspects)
+    listed = {row[0] for row in tx.lake.rows("SELECT id FROM sys.quarantine")}
+    found = []
+    for s in suspects:
+        name = f"c{s.partition}-{s.offset}"
+        raw = raws[s.partition, s.offset]
+        if name in listed or same_content(raw, raws[s.partition, s.first]):
+            continue
+        reason = (
+            f"{CONFLICT}source and id are those of the event at partition {s.partition} offset "
+            f"{s.first}, but the content differs; the first delivery counts, this one does not"
+        )
+        origin = f"log partition {s.partition} offset {s.offset}"
+        found.append((name, tx.lake.clock(), origin, reason, raw.encode()))
+    if found:
+        columns = list(zip(*found, strict=True))
+        names = ["id", "recorded_at", "origin", "reason", "raw"]
+        types = [pa.string(), pa.timestamp("us"), pa.string(), pa.string(), pa.binary()]
+        arrays = [pa.array(c, t) for c, t in zip(columns, types, strict=True)]
+        tx.con.register("conflicts_found", pa.table(arrays, names=names))
+        tx.insert("sys", "quarantine", "SELECT * FROM conflicts_found")
+        tx.con.unregister("conflicts_found")
+    return len(found)
+
+
+def _raw(lake: Lake, suspects: Sequence[Suspect]) -> dict[tuple[int, int], str]:
+    import pyarrow as pa
+
+    places = sorted({(s.partition, o) for s in suspects for o in (s.offset, s.first)})
+    low, high = [sys.maxsize] * lake.home.partitions, [0] * lake.home.partitions
+    for partition, offset in places:
+        low[partition] = min(low[partition], offset)
+        high[partition] = max(high[partition], offset + 1)
+    checksums.check_log(lake, Position(tuple(low)), Position(tuple(high)))
+    wanted = pa.table(
+        {
+            "partition": pa.array([p for p, _ in places], pa.int32()),
+            "offset": pa.array([o for _, o in places], pa.int64()),
+        }
+    )
+    lake.con.register("places", wanted)
+    try:
+        rows = lake.rows(
+            'SELECT e."partition", e."offset", e.raw FROM sys.events AS e SEMI JOIN places AS w '
+            'ON e."partition" = w."partition" AND e."offset" = w."offset"'
+        )
+    finally:
+        lake.con.unregister("places")
+    return {(p, o): raw for p, o, raw in rows}

@@ -1,0 +1,305 @@
+"""The embedded log: append-only, partitioned, durable on return.
+
+An append decodes and validates a batch of event lines, numbers what it accepts, writes one
+Parquet segment, syncs it, and names it in the catalog in one transaction with the quarantine.
+`accepted + quarantined` always equals what came in.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from headrace.pipelines.errors import LogError, SeamError
+from headrace.pipelines.lake import checksums
+from headrace.pipelines.lake.connect import literal
+from headrace.pipelines.lake.lake import Lake
+from headrace.pipelines.lake.tables import EVENT_COLUMNS
+from headrace.pipelines.lake.transaction import Transaction
+from headrace.pipelines.log.port import Fetched, Hole
+from headrace.pipelines.logs import logger
+from headrace.pipelines.position import Position, step_towards
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from headrace.schemas.decode import Rejected
+
+TYPED_COLUMNS = tuple(name for name in EVENT_COLUMNS if name not in {"raw", "appended_at"})
+"""What the fold needs of an event: all but its original text and its arrival."""
+
+_LOOK_BACK = 100_000
+"""Offsets: where the last event of a partition is looked for. Nearly always it is the last."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of input and where it came from (`orders.ndjson:17`)."""
+
+    raw: bytes
+    origin: str
+
+
+@dataclass(frozen=True)
+class Appended:
+    """What an append did. `position` is the log's end after it."""
+
+    accepted: int
+    quarantined: int
+    position: Position
+
+
+class Log:
+    """The lake's own event table as a log."""
+
+    def __init__(self, lake: Lake) -> None:
+        self.lake = lake
+
+    @property
+    def identity(self) -> str:
+        """What tells this log from any other."""
+        return self.lake.home.log_id
+
+    def end(self) -> Position:
+        """The position after the last event."""
+        found = self.lake.rows("SELECT position FROM sys.appends ORDER BY append_no DESC LIMIT 1")
+        if not found:
+            return Position.zero(self.lake.home.partitions)
+        return Position.parse(found[0][0])
+
+    def append(self, lines: Sequence[bytes], origins: Sequence[str]) -> Appended:
+        """Append event lines, all in one transaction; durable on return.
+
+        Args:
+            lines: one CloudEvents JSON document each, without line ends.
+            origins: where each line came from, for the quarantine.
+
+        Raises:
+            LockError: another writer did not finish in time.
+            StorageError: nothing of these lines was recorded.
+        """
+        from headrace.schemas.decode import decode
+
+        decoded = decode(lines, max_event_bytes=self.lake.settings.max_event_bytes)
+        self.lake.refresh()
+        with self.lake.writing("append") as tx:
+            done = self.record(tx, decoded.events, decoded.rejected, origins)
+        logger("log").info(
+            "append",
+            accepted=done.accepted,
+            quarantined=done.quarantined,
+            position=done.position.as_dict(),
+        )
+        return done
+
+    def record(
+        self,
+        tx: Transaction,
+        events: pa.Table,
+        rejected: Sequence[Rejected],
+        origins: Sequence[str],
+    ) -> Appended:
+        """Number decoded events and write them and the quarantine, inside a unit of work."""
+        from headrace.pipelines.log.segments import numbered
+
+        start = self.end()
+        placed, end = numbered(events, start)
+        self._record(tx, Fetched(start, end, placed, rejected, origins))
+        return Appended(placed.num_rows, len(rejected), end)
+
+    def archive(self, tx: Transaction, fetched: Fetched) -> None:
+        """Keep what was fetched from a broker, inside the unit of work that uses it.
+
+        Raises:
+            SeamError: it does not start where the log ends.
+        """
+        end = self.end()
+        if fetched.start != end:
+            raise SeamError(
+                f"what was read starts at {fetched.start}, the archive ends at {end}; nothing was "
+                "recorded. Somebody else reads the same topic into this home: let one of you do it"
+            )
+        self._record(tx, fetched)
+        if fetched.holes:
+            listed = ", ".join(
+                f"({h.partition}, {h.first}, {h.next}, {literal(h.reason)})" for h in fetched.holes
+            )
+            tx.insert("sys", "holes", f"VALUES {listed}")
+
+    def skip(self, tx: Transaction, start: Position, end: Position, holes: Sequence[Hole]) -> None:
+        """Begin at a later position than zero: what lies before it is not there to be read."""
+        if holes:
+            from headrace.schemas.decode import EVENTS_SCHEMA
+
+            nothing = EVENTS_SCHEMA.empty_table()
+            self.archive(tx, Fetched(start, end, nothing, holes=holes))
+
+    def _record(self, tx: Transaction, fetched: Fetched) -> None:
+        """Write numbered events, the quarantine, and the log's new end."""
+        from headrace.pipelines.log import segments
+
+        now = self.lake.clock()
+        events, rejected = fetched.events, fetched.rejected
+        if events.num_rows:
+            tx.adopt("sys", "events", [segments.write(self.lake, events, now)])
+        if rejected:
+            segments.quarantine(tx, rejected, fetched.origins, now)
+        number = self.lake.row("SELECT coalesce(max(append_no), 0) + 1 FROM sys.appends")[0]
+        origin = fetched.origins[0] if fetched.origins else ""
+        end, ahead = fetched.end.text(), segments.ahead(events, now)
+        tx.record("appends", number, now, origin, end, events.num_rows, len(rejected), ahead)
+
+    def read(self, start: Position, end: Position, columns: str = "*") -> str:
+        """SQL that gives the events from `start` up to `end` (half-open), columns as named."""
+        return f"SELECT {columns} FROM sys.events WHERE {between(start, end)}"
+
+    def fetch(self, start: Position, limit: int, wait: timedelta) -> Fetched:
+        """Read on from `start`: about `limit` events at most, waiting for the first so long."""
+        end = self.end()
+        if end == start and wait:
+            time.sleep(wait.total_seconds())
+            end = self.end()
+        self.check(start, end)
+        checksums.check_log(self.lake, start, end)
+        target = step_towards(start, end, limit)
+        columns = ", ".join(f'"{name}"' for name in (*TYPED_COLUMNS, "raw"))
+        found = self.read(start, target, columns) + ' ORDER BY "partition", "offset"'
+        return Fetched(start, target, self.lake.con.execute(found).to_arrow_table())
+
+    def events_between(self, start: Position, end: Position) -> int:
+        """How many events lie between two positions: offsets, without those that hold none."""
+        places = end.minus(start)
+        if self.lake.log_kind == "embedded":
+            return places
+        parts = [
+            f"SELECT least(next_offset, {b}) - greatest(first_offset, {a}) AS n FROM sys.holes "
+            f'WHERE "partition" = {p} AND next_offset > {a} AND first_offset < {b}'
+            for p, (a, b) in enumerate(zip(start.offsets, end.offsets, strict=True))
+        ]
+        return places - int(
+            self.lake.row(f"SELECT coalesce(sum(n), 0) FROM ({' UNION ALL '.join(parts)})")[0]
+        )
+
+    def events_below(self, position: Position) -> int:
+        """How many events lie below a position."""
+        return self.events_between(Position.zero(len(position.offsets)), position)
+
+    def ahead(self) -> dict[str, tuple[datetime, timedelta]]:
+        """Sources whose events came from beyond our clock: newest event time, and by how much."""
+        found: dict[str, tuple[datetime, timedelta]] = {}
+        for recorded_at, told in self.lake.rows(
+            "SELECT recorded_at, ahead FROM sys.appends WHERE ahead IS NOT NULL ORDER BY append_no"
+        ):
+            for source, text in json.loads(told).items():
+                newest = datetime.fromisoformat(text)
+                by = max(newest - recorded_at, found.get(source, (newest, timedelta(0)))[1])
+                found[source] = (max(newest, found.get(source, (newest, by))[0]), by)
+        return found
+
+    def last_raw(self, position: Position) -> dict[int, tuple[int, str]]:
+        """Per partition, the last event below a position: its offset and original text."""
+        low = Position(tuple(max(0, o - _LOOK_BACK) for o in position.offsets))
+        checksums.check_log(self.lake, low, position)
+        found = self.lake.rows(
+            f"""SELECT "partition", "offset", raw FROM sys.events
+            WHERE {between(low, position)} AND ("partition", "offset") IN (
+              SELECT ("partition", max("offset")) FROM sys.events
+              WHERE {between(low, position)} GROUP BY "partition")"""
+        )
+        return {partition: (offset, raw) for partition, offset, raw in found}
+
+    def position_at(self, time: datetime) -> Position:
+        """Per partition, the lowest offset whose event time is at or after `time` (UTC)."""
+        checksums.check(self.lake, {("sys", "events")})
+        found = dict(
+            self.lake.rows(
+                'SELECT "partition", min("offset") FROM sys.events '
+                f"WHERE time >= {literal(time)} GROUP BY 1"
+            )
+        )
+        return Position(tuple(found.get(p, o) for p, o in enumerate(self.end().offsets)))
+
+    def check(self, position: Position, end: Position | None = None) -> None:
+        """Refuse a position that this log does not reach: it was truncated or replaced.
+
+        Args:
+            position: what was read so far.
+            end: the log's end, if the caller has just asked for it.
+
+        Raises:
+            LogError: the log ends before the position.
+        """
+        end = end or self.end()
+        if len(end.offsets) != len(position.offsets) or not end.covers(position):
+            raise LogError(
+                f"the log of {self.lake.home.path} ends at {end}, before the position {position} "
+                "that was read from it: it was truncated or replaced. Restore the catalog, or "
+                "import the events into a new home"
+            )
+
+    def files_between(self, start: Position, end: Position) -> list[str]:
+        """The Parquet files that hold events from `start` up to `end`, for other readers."""
+        if start == end:
+            return []
+        listed = self.lake.rows(
+            "SELECT data_file FROM ducklake_list_files('lake', 'events', schema => 'sys')"
+        )
+        files = sorted(row[0] for row in listed)
+        if not start.total:
+            return files
+        # A file's own footer says which offsets it holds: the cost is one small read a file.
+        found = self.lake.rows(
+            "SELECT DISTINCT file_name, path_in_schema, stats_min_value, stats_max_value, "
+            f"row_group_id FROM parquet_metadata({files}) "
+            "WHERE path_in_schema IN ('partition', 'offset')"
+        )
+        return _holding(found, start, end)
+
+
+def between(start: Position, end: Position) -> str:
+    """The SQL condition for events from `start` up to `end`, with bounds that prune files."""
+    parts = [
+        f'("partition" = {p} AND "offset" >= {a} AND "offset" < {b})'
+        for p, (a, b) in enumerate(zip(start.offsets, end.offsets, strict=True))
+        if b > a
+    ]
+    if not parts:
+        return "false"
+    low = min(a for a, b in zip(start.offsets, end.offsets, strict=True) if b > a)
+    high = max(b for a, b in zip(start.offsets, end.offsets, strict=True) if b > a)
+    return f'"offset" >= {low} AND "offset" < {high} AND ({" OR ".join(parts)})'
+
+
+def _holding(footers: Sequence[tuple[Any, ...]], start: Position, end: Position) -> list[str]:
+    """The files with a row group whose partitions and offsets can lie between two positions."""
+    groups: dict[tuple[str, int], dict[str, tuple[int, int]]] = {}
+    for file, column, low, high, group in footers:
+        groups.setdefault((file, group), {})[column] = (int(low), int(high))
+    wanted = set()
+    for (file, _), bounds in groups.items():
+        first, last = bounds["partition"]
+        low, high = bounds["offset"]
+        if any(
+            low < end.offsets[p] and high >= start.offsets[p] and end.offsets[p] > start.offsets[p]
+            for p in range(first, last + 1)
+        ):
+            wanted.add(file)
+    return sorted(wanted)
+
+
+def chunks(lines: Iterable[Line], size: int, size_bytes: int = 64 << 20) -> Iterable[list[Line]]:
+    """Cut a stream of lines into batches of so many lines, or so many bytes, at most."""
+    batch: list[Line] = []
+    held = 0
+    for line in lines:
+        batch.append(line)
+        held += len(line.raw)
+        if len(batch) >= size or held >= size_bytes:
+            yield batch
+            batch, held = [], 0
+    if batch:
+        yield batch

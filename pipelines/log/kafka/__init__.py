@@ -1,0 +1,1 @@
+"""The other log: a Kafka topic behind the same port."""

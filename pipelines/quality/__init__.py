@@ -1,0 +1,1 @@
+"""Audits before publishing, checks of what arrived and is served, and `verify`."""

@@ -1,0 +1,1 @@
+"""Kappa: a generation built by replaying the log, compared, promoted, rolled back."""

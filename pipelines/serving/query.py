@@ -1,0 +1,233 @@
+"""Serving: read-only SQL over what is live. Every answer carries the position it is true at.
+
+    from pipelines import serving
+
+    with serving.connect("headrace-data") as lake:
+        answer = lake.query("SELECT sum(net) FROM revenue_by_day")
+        answer.rows, answer.position, answer.logic
+
+One query is one read transaction: the seam is checked inside it, all views show one position,
+and a writer never makes it wait. Answers are cached by the lake's snapshot, so a cached answer is
+never stale.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Self
+
+import duckdb
+
+from headrace.pipelines import settings
+from headrace.pipelines.errors import HomeError, UsageError
+from headrace.pipelines.generations import registry
+from headrace.pipelines.generations.generation import Generation
+from headrace.pipelines.generations.recompute import recomputed
+from headrace.pipelines.lake import checksums
+from headrace.pipelines.lake import home as homes
+from headrace.pipelines.lake.guarded_sql import Rows, as_ours, check_select, guard, plain, select
+from headrace.pipelines.lake.lake import Lake, open_lake
+from headrace.pipelines.log.embedded import Log
+from headrace.pipelines.position import Position
+
+RESTATEMENTS = (
+    "recorded_at", "generation", "base", "view", "key", "measure", "old", "new", "cause",
+    "events", "offsets", "from_position", "to_position", "cells",
+)  # fmt: skip
+"""Columns of `restatements`. A row is a cell that changed; `cells` counts all of its publish."""
+
+_CACHED = 256
+"""Answers kept by one connection; each has at most `max_rows` rows."""
+
+
+@dataclass(frozen=True)
+class Answer(Rows):
+    """Rows, and what they are worth: true at `position`, on a base at `cut`, by `logic`."""
+
+    cut: Position
+    position: Position
+    logic: str
+    generation: int
+    staged: bool = False
+
+    def as_json(self) -> dict[str, Any]:
+        """What `query --json` prints; decimals and times as strings."""
+        return {
+            "columns": list(self.columns),
+            "rows": [[plain(value) for value in row] for row in self.rows],
+            "cut": self.cut.as_dict(),
+            "position": self.position.as_dict(),
+            "logic": self.logic,
+            "generation": self.generation,
+            "truncated": self.truncated,
+            **({"staged": True} if self.staged else {}),
+        }
+
+
+def connect(home: str | Path, **overrides: Any) -> Serving:
+    """Open a home for reading.
+
+    Args:
+        home: the home directory; it must exist.
+        overrides: settings, such as `threads` or `memory_limit`.
+
+    Raises:
+        HomeError: there is no home, or it cannot be read.
+    """
+    chosen = settings.load(Path(home), **overrides)
+    if not homes.exists(chosen.home):
+        raise HomeError(
+            f"there is no home at {chosen.home}; `headrace --home {chosen.home} init` makes one"
+        )
+    return Serving(open_lake(chosen, read_only=True))
+
+
+class Serving:
+    """A guarded, read-only connection. Not shared between threads."""
+
+    def __init__(self, lake: Lake) -> None:
+        self._lake = lake
+        self._ready()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give back the connection."""
+        self._lake.close()
+
+    def query(
+        self, sql: str, *, max_rows: int | None = None, timeout: timedelta | None = None
+    ) -> Answer:
+        """Answer one SELECT over the live generation.
+
+        Args:
+            sql: exactly one SELECT; `orders`, `ledger` and the views are its tables.
+            max_rows: rows to give back at most; `truncated` says if there were more.
+            timeout: after which the query is interrupted.
+
+        Raises:
+            SeamError: base and deltas do not meet; there is no answer.
+            DamageError: a data file that it reads is not as it was written; no answer either.
+            QueryError: the SQL was refused, failed or took too long.
+        """
+        check_select(sql)
+        if self._lake.refresh():
+            self._ready()
+        with self._lake.reading():
+            snapshot = int(self._lake.row("SELECT id FROM lake.current_snapshot()")[0])
+            key = (snapshot, sql, max_rows)
+            if key in self._cache:
+                self._cache.move_to_end(key)
+                return self._cache[key]
+            line = self._line_at(snapshot)
+            checksums.check(self._lake, self._read_by(sql, line), snapshot)
+            found = select(self._lake, sql, max_rows=max_rows, timeout=timeout)
+        answer = Answer(
+            **vars(found),
+            cut=line.cut,
+            position=line.position,
+            logic=line.logic,
+            generation=line.number,
+        )
+        self._cache[key] = answer
+        while len(self._cache) > _CACHED:
+            self._cache.popitem(last=False)
+        return answer
+
+    def _ready(self) -> None:
+        """Guard the connection, and give the restatement ledger its short name.
+
+        Nothing is remembered of the connection before: the catalog may have been restored since,
+        and count other snapshots by the same numbers.
+        """
+        self._cache: OrderedDict[tuple[int, str, int | None], Answer] = OrderedDict()
+        self._line: tuple[int, Generation] | None = None
+        guard(self._lake)
+        columns = ", ".join(RESTATEMENTS)
+        self._lake.con.execute(
+            "CREATE OR REPLACE TEMP VIEW restatements AS "
+            f"SELECT {columns} FROM lake.sys.restatements"
+        )
+
+    def _line_at(self, snapshot: int) -> Generation:
+        """What is live at the snapshot of the open transaction, its seam checked; read once."""
+        if self._line is None or self._line[0] != snapshot:
+            self._line = (snapshot, registry.trusted(registry.read(self._lake)))
+        return self._line[1]
+
+    def _read_by(self, sql: str, line: Generation) -> set[checksums.Table]:
+        """The tables that a query reads, behind the views; all that are served if in doubt."""
+        everything = line.stored()
+        try:
+            names = self._lake.con.get_table_names(sql, qualified=True)
+        except duckdb.Error as e:
+            raise as_ours(e) from e  # it would not run either
+        parts = [name.split(" AS ")[0].replace('"', "").split(".") for name in names]
+        if not all(part[1:] for part in parts):
+            return everything
+        return {(part[-2], part[-1]) for part in parts}
+
+
+def query_at(lake: Lake, sql: str, at: Position) -> Answer:
+    """Answer one SELECT as of any position of the log, recomputed from the log.
+
+    Raises:
+        LogError: the log does not reach that far.
+        QueryError: the SQL was refused or failed.
+    """
+    check_select(sql)
+    guard(lake)
+    log = Log(lake)
+    log.check(at)
+    line = registry.read(lake)
+    with recomputed(lake, log, at, "at_"):
+        con = lake.con
+        made = ["orders", "ledger", *line.views]
+        try:
+            for name in ("orders", "ledger"):
+                con.execute(f"CREATE OR REPLACE TEMP VIEW {name} AS FROM at_{name}")
+            for name, view in line.views.items():
+                text = view.full_sql(f"at_{view.source}")
+                con.execute(f'CREATE OR REPLACE TEMP VIEW "{name}" AS {text}')
+            found = select(lake, sql)
+        finally:
+            for name in made:
+                con.execute(f'DROP VIEW IF EXISTS temp."{name}"')
+    return Answer(**vars(found), cut=at, position=at, logic=line.logic, generation=line.number)
+
+
+def parse_at(text: str, lake: Lake) -> Position:
+    """Read `--at`: a position, or a time whose position is looked up in the log.
+
+    Raises:
+        UsageError: it is neither, or no position of this log.
+    """
+    log = Log(lake)
+    if not text.lstrip().startswith("{"):
+        return log.position_at(parse_time(text))
+    position, end = Position.parse(text), log.end()
+    if len(position.offsets) != len(end.offsets) or not end.covers(position):
+        raise UsageError(f"the log has no position {position}: it ends at {end}")
+    return position
+
+
+def parse_time(text: str) -> datetime:
+    """Read a date or an ISO 8601 time; without an offset it is UTC.
+
+    Raises:
+        UsageError: it is neither.
+    """
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as e:
+        raise UsageError(
+            f"{text!r} is no time; write one such as 2011-06-01 or 2011-06-01T12:00:00Z"
+        ) from e
+    return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment

@@ -1,0 +1,1 @@
+"""The speed layer: one commit after the other to the log's end."""

@@ -1,0 +1,1 @@
+"""The compiler of declared views: one SQL text, run in full and incrementally. Pure."""

@@ -1,0 +1,106 @@
+"""Views from files: the built-in ones and a project's own, and the version of their logic.
+
+A folder either loads as a whole or not at all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from headrace import schemas
+from headrace.pipelines.errors import ViewError
+from headrace.pipelines.views.parse import parse_view
+from headrace.pipelines.views.trial import try_view
+from headrace.pipelines.views.types import reserved_word
+from headrace.pipelines.views.view import ROWS, Column, Dialect, View
+from headrace.schemas.tables import TABLES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+__all__ = [
+    "BUILTIN_VIEWS",
+    "ROWS",
+    "Column",
+    "Dialect",
+    "View",
+    "load_views",
+    "logic_version",
+    "parse_view",
+]
+
+BUILTIN_VIEWS: Final = Path(schemas.__file__).parent / "views"
+_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,62}")
+# Raise when the same text of a view comes to mean something else (the rounding of `/`, say):
+# what was computed before must then be computed again.
+_MEANING: Final = "2"
+"""Raised when the compiler gives a text another meaning: then bases by the old one are replayed."""
+
+
+def load_views(*folders: Path) -> dict[str, View]:
+    """All views of the folders, ordered by name.
+
+    Args:
+        folders: searched for `*.sql`, not deeper. A folder that does not exist has no views.
+            Usually `BUILTIN_VIEWS` and the `views` folder of a project's home.
+
+    Returns:
+        Name to view.
+
+    Raises:
+        ViewError: a file is not a view, what was compiled of it differs from its text, or two
+            files have the same name.
+    """
+    found: dict[str, tuple[Path, View]] = {}
+    for folder in folders:
+        for path in sorted(folder.glob("*.sql")):
+            if path.name.startswith("."):
+                continue
+            name = _view_name(path)
+            if name in found:
+                raise ViewError(
+                    f"{path}: the view {name} is there already, from {found[name][0]}; "
+                    "rename the file"
+                )
+            view = parse_view(name, _read(path), where=str(path))
+            if folder != BUILTIN_VIEWS:  # whose views the tests try
+                try_view(view, str(path))
+            found[name] = (path, view)
+    return {name: found[name][1] for name in sorted(found)}
+
+
+def logic_version(views: Mapping[str, View] | Iterable[View], fold_version: str) -> str:
+    """12 hex digits that change when the meaning of a view or of the fold changes.
+
+    Whitespace, comments, quoting, and the way in which GROUP BY names a key do not matter.
+    """
+    each = views.values() if hasattr(views, "values") else views
+    meanings = sorted((view.name, view.sql, *view.misread) for view in each)
+    text = repr((_MEANING, fold_version, meanings))
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _view_name(path: Path) -> str:
+    name = path.stem
+    if not _NAME.fullmatch(name):
+        raise ViewError(
+            f"{path}: {name!r} cannot be the name of a view; rename the file to lower-case "
+            "letters, digits and _, at most 63, a letter first"
+        )
+    if name in TABLES or name == "restatements" or reserved_word(name):
+        raise ViewError(f"{path}: {name} has a meaning of its own in queries; rename the file")
+    return name
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ViewError(
+            f"{path}: byte {error.start} is not UTF-8; save the file as UTF-8"
+        ) from error
+    except OSError as error:
+        raise ViewError(f"{path}: cannot be read: {error.strerror}; check its rights") from error

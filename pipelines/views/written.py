@@ -1,0 +1,103 @@
+"""The text of a view as DuckDB itself reads it: what a compiled view is held against.
+
+Guarantees: nothing of ours has parsed, checked or rewritten it. DuckDB's own parser gives the tree,
+and three things in it are put in place of others: the table that is read, and, because views are
+exact where DuckDB answers with a DOUBLE, `/` and avg (4 fraction digits, half away from zero, NULL
+over 0).
+"""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final
+
+from headrace.pipelines.views.types import scratch
+
+if TYPE_CHECKING:
+    import duckdb
+
+_MACROS: Final = r"""
+    CREATE OR REPLACE TEMP MACRO _digits(x) AS
+      coalesce(TRY_CAST(regexp_extract(typeof(x), ',(\d+)', 1) AS INTEGER), 0);
+    CREATE OR REPLACE TEMP MACRO _unscaled(x) AS
+      CAST(replace(CAST(x AS VARCHAR), '.', '') AS HUGEINT);
+    CREATE OR REPLACE TEMP MACRO _ten_to(k) AS
+      CAST('1' || repeat('0', greatest(k, 0)) AS HUGEINT);
+    -- n / d is 10^4 times the quotient; (2|n| + |d|) // 2|d| is |n / d| rounded half up.
+    CREATE OR REPLACE TEMP MACRO _rounded(n, d) AS
+      CASE WHEN (n < 0) = (d < 0) THEN 1 ELSE -1 END
+      * CAST((2 * abs(n) + abs(d)) // (2 * abs(d)) AS DECIMAL(38, 0)) * 0.0001;
+    CREATE OR REPLACE TEMP MACRO _quotient(a, b) AS
+      CASE WHEN b <> 0 THEN _rounded(
+        _unscaled(a) * _ten_to(4 + _digits(b) - _digits(a)),
+        _unscaled(b) * _ten_to(_digits(a) - _digits(b) - 4)) END"""
+
+
+def written_sql(text: str, relation: str) -> str:
+    """The view's text over another table.
+
+    Args:
+        text: as the user wrote it; one SELECT that was accepted as a view.
+        relation: the plain name of a table with the columns of the one it reads.
+
+    Returns:
+        A SELECT of the view's columns, in the declared order; where `get_ready` was called.
+
+    Raises:
+        ValueError: DuckDB does not read it as one SELECT. The message is DuckDB's.
+    """
+    tree = json.loads(_tree(text))
+    rewritten = json.dumps(_rewritten(tree, relation))
+    return str(_answer("SELECT json_deserialize_sql(CAST({} AS JSON))", rewritten))
+
+
+def get_ready(con: duckdb.DuckDBPyConnection) -> None:
+    """Make what the texts call for `/` and avg; temporary, on this connection."""
+    con.execute(_MACROS)
+
+
+@lru_cache(maxsize=256)
+def _tree(text: str) -> str:
+    tree = str(_answer("SELECT json_serialize_sql({})", text))
+    told = json.loads(tree)
+    if told["error"]:
+        raise ValueError(str(told["error_message"]).splitlines()[0])
+    if len(told["statements"]) != 1:
+        raise ValueError(f"{len(told['statements'])} statements")
+    return tree
+
+
+def _answer(sql: str, text: str) -> object:
+    """A scalar over a text, which stands in the statement: to bind it would load pandas."""
+    quoted = "'" + text.replace("'", "''") + "'"
+    (row,) = scratch().cursor().execute(sql.format(quoted)).fetchall()
+    return row[0]
+
+
+def _rewritten(node: Any, relation: str) -> Any:
+    if isinstance(node, list):
+        return [_rewritten(each, relation) for each in node]
+    if not isinstance(node, dict):
+        return node
+    node = {name: _rewritten(value, relation) for name, value in node.items()}
+    if node.get("type") == "BASE_TABLE":
+        alias = node["alias"] or node["table_name"]
+        return {**node, "alias": alias, "table_name": relation}
+    if node.get("class") == "FUNCTION" and node["function_name"] == "/":
+        return _call("_quotient", node["children"], node)
+    if node.get("class") == "FUNCTION" and node["function_name"] in {"avg", "mean"}:
+        parts = [{**node, "alias": "", "function_name": name} for name in ("sum", "count")]
+        return _call("_quotient", parts, node)
+    return node
+
+
+def _call(name: str, children: list[Any], instead_of: dict[str, Any]) -> dict[str, Any]:
+    return {
+        **instead_of,
+        "function_name": name,
+        "children": children,
+        "is_operator": False,
+        "filter": None,
+        "distinct": False,
+    }
