@@ -33,7 +33,7 @@ from headrace.pipelines.position import Position
 from headrace.pipelines.settings import Settings
 from headrace.pipelines.speed import shards
 from headrace.pipelines.speed.shards import Part
-from headrace.pipelines.views.load import load_views, parse_view
+from headrace.pipelines.views.load import BUILTIN_VIEWS, load_views, parse_view
 from tests.conformance.streams import combined
 from tests.e2e.command import Headrace
 from tests.oracle import fold as oracle
@@ -43,7 +43,7 @@ PARTITIONS = 3
 LONGEST = 1 << 20
 SECRETS = ("kafka_sasl_password", "kafka_ssl_password")
 VIEWS = {
-    **load_views(registry.BUILT_IN),
+    **load_views(BUILTIN_VIEWS),
     **{name: parse_view(name, sql, where=name) for name, sql in oracle.USER_VIEWS.items()},
 }
 
