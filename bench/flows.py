@@ -19,8 +19,8 @@ from pathlib import Path
 from headrace.pipelines import settings
 from headrace.pipelines.generator.generator import generate
 from headrace.pipelines.ingest.append import append_lines
+from headrace.pipelines.ingest.ndjson import Line
 from headrace.pipelines.lake.lake import open_lake
-from headrace.pipelines.log.embedded import Line
 from tests.flows.server import prefect_server, quiet
 
 HEADRACE = Path(sys.executable).with_name("headrace")

@@ -14,8 +14,9 @@ from headrace.pipelines import settings
 from headrace.pipelines.fold import fold
 from headrace.pipelines.generations import registry
 from headrace.pipelines.lake.lake import open_lake
-from headrace.pipelines.log.embedded import TYPED_COLUMNS, Log
+from headrace.pipelines.log.embedded import Log
 from headrace.pipelines.position import Position
+from headrace.schemas.tables import TYPED_COLUMNS
 
 
 def main(home: str) -> None:

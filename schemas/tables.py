@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+
 ORDERS_COLUMNS: Final[Mapping[str, str]] = MappingProxyType(
     {
         "order_id": "VARCHAR",
@@ -65,3 +66,35 @@ LEDGER_KINDS: Final[tuple[str, ...]] = (
 TABLES: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
     {"orders": ORDERS_COLUMNS, "ledger": LEDGER_COLUMNS}
 )
+
+
+EVENT_COLUMNS = {
+    "partition": "INTEGER",
+    "offset": "BIGINT",
+    "order_hash": "INTEGER",
+    "source": "VARCHAR",
+    "id": "VARCHAR",
+    "type": "VARCHAR",
+    "version": "SMALLINT",
+    "time": "TIMESTAMP",
+    "order_id": "VARCHAR",
+    "sequence": "BIGINT",
+    "customer_id": "VARCHAR",
+    "currency": "VARCHAR",
+    "country": "VARCHAR",
+    "channel": "VARCHAR",
+    "amount": "DECIMAL(18,4)",
+    "shipping": "DECIMAL(18,4)",
+    "discount": "DECIMAL(18,4)",
+    "goods": "DECIMAL(18,4)",
+    "units": "BIGINT",
+    "lines": "STRUCT(product_id VARCHAR, quantity BIGINT, amount DECIMAL(18,4))[]",
+    "digest": "BIGINT",
+    "appended_at": "TIMESTAMP",
+    "raw": "VARCHAR",
+}
+"""The log's table `sys.events`: place, envelope, typed data, original JSON line. Times in UTC."""
+
+
+TYPED_COLUMNS = tuple(name for name in EVENT_COLUMNS if name not in {"raw", "appended_at"})
+"""What the fold needs of an event: all but its original text and its arrival."""

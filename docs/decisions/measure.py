@@ -21,15 +21,17 @@ import pyarrow as pa
 
 from headrace.pipelines.generator.generator import generate
 from headrace.pipelines.ingest.append import append_lines
+from headrace.pipelines.ingest.ndjson import Line
 from headrace.pipelines.lake.connect import literal
 from headrace.pipelines.lake.lake import Lake, open_lake
-from headrace.pipelines.log.embedded import TYPED_COLUMNS, Line, Log
+from headrace.pipelines.log.embedded import Log
 from headrace.pipelines.log.order_index import OrderIndex, read_events
 from headrace.pipelines.position import Position
 from headrace.pipelines.quality.verify import verify
 from headrace.pipelines.serving.query import Serving
 from headrace.pipelines.speed.layer import Speed
 from headrace.schemas.decode import decode
+from headrace.schemas.tables import TYPED_COLUMNS
 from pipelines import batch, settings
 
 if TYPE_CHECKING:

@@ -7,9 +7,10 @@ from typing import Any
 
 from headrace.pipelines.fold import base_plan
 from headrace.pipelines.lake.lake import Lake
-from headrace.pipelines.log.embedded import TYPED_COLUMNS, between
+from headrace.pipelines.log.scan import between
 from headrace.pipelines.position import Position
 from headrace.pipelines.views.load import parse_view
+from headrace.schemas.tables import TYPED_COLUMNS
 
 
 def run_plan(lake: Lake, plan: dict[str, Any]) -> dict[str, Any]:

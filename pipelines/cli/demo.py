@@ -13,9 +13,9 @@ from headrace.pipelines.errors import HeadraceError, UsageError
 from headrace.pipelines.generations import registry
 from headrace.pipelines.generator.generator import generate
 from headrace.pipelines.ingest.append import append_lines
+from headrace.pipelines.ingest.ndjson import Line
 from headrace.pipelines.lake.lake import open_lake
 from headrace.pipelines.log import quarantine
-from headrace.pipelines.log.embedded import Line
 from headrace.pipelines.operations.status import status
 from headrace.pipelines.quality.verify import verify
 from headrace.pipelines.replay import replay

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from headrace.pipelines.fold import redeliveries
 from headrace.pipelines.fold.fold import fold
-from headrace.pipelines.log import conflicts
-from headrace.pipelines.log.conflicts import Suspect
+from headrace.pipelines.fold.redeliveries import Suspect
 from headrace.pipelines.position import Position
 from headrace.pipelines.views.load import View
 from headrace.schemas.tables import TABLES
@@ -68,7 +68,7 @@ def compute(
             'SELECT count(*) FILTER (WHERE "partition" >= 0) '
             '- count(*) FILTER (WHERE "partition" < 0) FROM both_repeats'
         ).fetchall()[0]
-        suspects = conflicts.in_fold(con, "events_new", AFTER, "both_") if repeats else []
+        suspects = redeliveries.in_fold(con, "events_new", AFTER, "both_") if repeats else []
     finally:
         con.unregister("events_new")
         con.unregister("events_before")

@@ -15,9 +15,10 @@ from headrace.pipelines.fold.fold import fold_in_slices
 from headrace.pipelines.generations.generation import table_columns
 from headrace.pipelines.lake import checksums
 from headrace.pipelines.lake.lake import Lake
-from headrace.pipelines.log.embedded import TYPED_COLUMNS, Log
+from headrace.pipelines.log.embedded import Log
 from headrace.pipelines.position import Position
 from headrace.pipelines.progress import Progress, silent
+from headrace.schemas.tables import TYPED_COLUMNS
 
 if TYPE_CHECKING:
     from headrace.pipelines.views.load import View

@@ -17,7 +17,7 @@ from headrace.pipelines.generations import data_diff, registry
 from headrace.pipelines.generations.generation import Generation
 from headrace.pipelines.lake import checksums
 from headrace.pipelines.lake.lake import Lake
-from headrace.pipelines.log.embedded import between
+from headrace.pipelines.log.scan import between
 from headrace.pipelines.position import Position
 from headrace.pipelines.views.load import View
 from headrace.schemas.tables import LEDGER_COLUMNS, ORDERS_COLUMNS

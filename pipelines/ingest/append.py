@@ -6,9 +6,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from headrace.pipelines.ingest.delimited import ImportedFile
+from headrace.pipelines.ingest.ndjson import Line, chunks
 from headrace.pipelines.lake.lake import Lake
 from headrace.pipelines.log.binding import open_log
-from headrace.pipelines.log.embedded import Line, Log, chunks
+from headrace.pipelines.log.embedded import Log
 from headrace.pipelines.position import Position
 from headrace.schemas.decode import Rejected
 

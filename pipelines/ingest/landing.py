@@ -14,12 +14,12 @@ from pathlib import Path
 from headrace.pipelines.errors import ContractError, LockError, UsageError
 from headrace.pipelines.ingest.delimited import ImportedFile, RejectedRow
 from headrace.pipelines.ingest.landing_zone import Landed, Look, Record, new_files, settled
-from headrace.pipelines.ingest.ndjson import read_lines
+from headrace.pipelines.ingest.ndjson import Line, chunks, read_lines
 from headrace.pipelines.lake.connect import literal
 from headrace.pipelines.lake.lake import Lake
 from headrace.pipelines.lake.transaction import Transaction
 from headrace.pipelines.log.binding import open_log
-from headrace.pipelines.log.embedded import Line, Log, chunks
+from headrace.pipelines.log.embedded import Log
 from headrace.pipelines.logs import logger
 from headrace.pipelines.progress import Progress, silent
 from headrace.schemas.decode import Rejected, decode

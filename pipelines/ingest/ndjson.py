@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from headrace.pipelines.errors import ContractError, UsageError
-from headrace.pipelines.log.embedded import Line
+
+if TYPE_CHECKING:
+    pass
+
 
 _BLOCK = 4 << 20
 LONGEST_LINE = 256 << 20
@@ -83,3 +87,25 @@ def _split(source: BinaryIO, shown: str, progress: Callable[[int], None] | None)
             )
     if size:
         yield b"".join(held).removesuffix(b"\r")
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of input and where it came from (`orders.ndjson:17`)."""
+
+    raw: bytes
+    origin: str
+
+
+def chunks(lines: Iterable[Line], size: int, size_bytes: int = 64 << 20) -> Iterable[list[Line]]:
+    """Cut a stream of lines into batches of so many lines, or so many bytes, at most."""
+    batch: list[Line] = []
+    held = 0
+    for line in lines:
+        batch.append(line)
+        held += len(line.raw)
+        if len(batch) >= size or held >= size_bytes:
+            yield batch
+            batch, held = [], 0
+    if batch:
+        yield batch

@@ -16,36 +16,11 @@ from headrace.pipelines.lake.home import Home
 from headrace.pipelines.lake.lake import Lake
 from headrace.pipelines.lake.transaction import Transaction
 from headrace.pipelines.settings import Settings
+from headrace.schemas.tables import EVENT_COLUMNS
 
 if TYPE_CHECKING:
     from headrace.pipelines.log.kafka.client import Topic
 
-EVENT_COLUMNS = {
-    "partition": "INTEGER",
-    "offset": "BIGINT",
-    "order_hash": "INTEGER",
-    "source": "VARCHAR",
-    "id": "VARCHAR",
-    "type": "VARCHAR",
-    "version": "SMALLINT",
-    "time": "TIMESTAMP",
-    "order_id": "VARCHAR",
-    "sequence": "BIGINT",
-    "customer_id": "VARCHAR",
-    "currency": "VARCHAR",
-    "country": "VARCHAR",
-    "channel": "VARCHAR",
-    "amount": "DECIMAL(18,4)",
-    "shipping": "DECIMAL(18,4)",
-    "discount": "DECIMAL(18,4)",
-    "goods": "DECIMAL(18,4)",
-    "units": "BIGINT",
-    "lines": "STRUCT(product_id VARCHAR, quantity BIGINT, amount DECIMAL(18,4))[]",
-    "digest": "BIGINT",
-    "appended_at": "TIMESTAMP",
-    "raw": "VARCHAR",
-}
-"""The log's table `sys.events`: place, envelope, typed data, original JSON line. Times in UTC."""
 
 _SYSTEM_TABLES = {
     "events": ", ".join(f'"{name}" {kind}' for name, kind in EVENT_COLUMNS.items()),

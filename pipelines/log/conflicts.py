@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+from headrace.pipelines.fold.redeliveries import Suspect
 from headrace.pipelines.lake import checksums
 from headrace.pipelines.lake.lake import Lake
 from headrace.pipelines.lake.transaction import Transaction
 from headrace.pipelines.position import Position
 
 if TYPE_CHECKING:
-    import duckdb
+    pass
 
 CONFLICT = "conflict: "
 """How the reason of a quarantined conflict begins."""
@@ -24,40 +25,9 @@ CONFLICT = "conflict: "
 _SAME_EVENT = "f.order_id = a.order_id AND f.source = a.source AND f.id = a.id"
 
 
-class Suspect(NamedTuple):
-    """A redelivered event whose bytes differ from the first delivery's, at `first`."""
-
-    partition: int
-    offset: int
-    first: int
-
-
-def in_fold(con: duckdb.DuckDBPyConnection, new: str, known: str, prefix: str) -> list[Suspect]:
-    """Suspects among new events, after they were folded with all of their orders' events.
-
-    Args:
-        con: where the fold left `{prefix}repeats`.
-        new: the relation of new events.
-        known: a SELECT of all events of their orders, the new ones among them.
-        prefix: of the fold.
-    """
-    rows = con.execute(f"""
-        WITH again AS MATERIALIZED (
-          -- Few rows. Joined first: the optimizer would else join all events by partition alone.
-          SELECT e."partition", e."offset", e.digest, r.first_offset
-          FROM {new} AS e
-          JOIN {prefix}repeats AS r ON e."partition" = r."partition" AND e."offset" = r."offset"
-        )
-        SELECT a."partition", a."offset", a.first_offset
-        FROM ({known}) AS f
-        JOIN again AS a ON f."partition" = a."partition" AND f."offset" = a.first_offset
-        WHERE a.digest <> f.digest ORDER BY ALL""").fetchall()
-    return [Suspect(*row) for row in rows]
-
-
 def in_log(lake: Lake, start: Position, end: Position) -> list[Suspect]:
     """Suspects from `start` up to `end`, found by reading the log's keys up to `end`."""
-    from headrace.pipelines.log.embedded import between
+    from headrace.pipelines.log.scan import between
 
     zero = Position.zero(len(end.offsets))
     log = f"(SELECT * FROM sys.events WHERE {between(zero, end)})"

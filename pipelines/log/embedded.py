@@ -9,48 +9,29 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from headrace.pipelines.errors import LogError, SeamError
 from headrace.pipelines.lake import checksums
 from headrace.pipelines.lake.connect import literal
 from headrace.pipelines.lake.lake import Lake
-from headrace.pipelines.lake.tables import EVENT_COLUMNS
 from headrace.pipelines.lake.transaction import Transaction
-from headrace.pipelines.log.port import Fetched, Hole
+from headrace.pipelines.log.port import Appended, Fetched, Hole
+from headrace.pipelines.log.scan import _holding, between
 from headrace.pipelines.logs import logger
 from headrace.pipelines.position import Position, step_towards
+from headrace.schemas.tables import TYPED_COLUMNS
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from headrace.schemas.decode import Rejected
 
-TYPED_COLUMNS = tuple(name for name in EVENT_COLUMNS if name not in {"raw", "appended_at"})
-"""What the fold needs of an event: all but its original text and its arrival."""
 
 _LOOK_BACK = 100_000
 """Offsets: where the last event of a partition is looked for. Nearly always it is the last."""
-
-
-@dataclass(frozen=True)
-class Line:
-    """One line of input and where it came from (`orders.ndjson:17`)."""
-
-    raw: bytes
-    origin: str
-
-
-@dataclass(frozen=True)
-class Appended:
-    """What an append did. `position` is the log's end after it."""
-
-    accepted: int
-    quarantined: int
-    position: Position
 
 
 class Log:
@@ -258,48 +239,3 @@ class Log:
             "WHERE path_in_schema IN ('partition', 'offset')"
         )
         return _holding(found, start, end)
-
-
-def between(start: Position, end: Position) -> str:
-    """The SQL condition for events from `start` up to `end`, with bounds that prune files."""
-    parts = [
-        f'("partition" = {p} AND "offset" >= {a} AND "offset" < {b})'
-        for p, (a, b) in enumerate(zip(start.offsets, end.offsets, strict=True))
-        if b > a
-    ]
-    if not parts:
-        return "false"
-    low = min(a for a, b in zip(start.offsets, end.offsets, strict=True) if b > a)
-    high = max(b for a, b in zip(start.offsets, end.offsets, strict=True) if b > a)
-    return f'"offset" >= {low} AND "offset" < {high} AND ({" OR ".join(parts)})'
-
-
-def _holding(footers: Sequence[tuple[Any, ...]], start: Position, end: Position) -> list[str]:
-    """The files with a row group whose partitions and offsets can lie between two positions."""
-    groups: dict[tuple[str, int], dict[str, tuple[int, int]]] = {}
-    for file, column, low, high, group in footers:
-        groups.setdefault((file, group), {})[column] = (int(low), int(high))
-    wanted = set()
-    for (file, _), bounds in groups.items():
-        first, last = bounds["partition"]
-        low, high = bounds["offset"]
-        if any(
-            low < end.offsets[p] and high >= start.offsets[p] and end.offsets[p] > start.offsets[p]
-            for p in range(first, last + 1)
-        ):
-            wanted.add(file)
-    return sorted(wanted)
-
-
-def chunks(lines: Iterable[Line], size: int, size_bytes: int = 64 << 20) -> Iterable[list[Line]]:
-    """Cut a stream of lines into batches of so many lines, or so many bytes, at most."""
-    batch: list[Line] = []
-    held = 0
-    for line in lines:
-        batch.append(line)
-        held += len(line.raw)
-        if len(batch) >= size or held >= size_bytes:
-            yield batch
-            batch, held = [], 0
-    if batch:
-        yield batch

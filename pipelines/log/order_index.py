@@ -30,10 +30,11 @@ from headrace.pipelines.errors import LockError
 from headrace.pipelines.lake import checksums
 from headrace.pipelines.lake import home as homes
 from headrace.pipelines.lake.lake import Lake
-from headrace.pipelines.log.embedded import TYPED_COLUMNS, Log
+from headrace.pipelines.log.embedded import Log
 from headrace.pipelines.logs import logger
 from headrace.pipelines.position import Position, step_towards
 from headrace.pipelines.progress import Progress, silent
+from headrace.schemas.tables import TYPED_COLUMNS
 
 _FLUSH_ROWS = 400_000
 """Rows held in memory before they are written: what a restart has to read again, at most."""

@@ -11,12 +11,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Protocol
 
-from headrace.pipelines.position import check_chain
+from headrace.pipelines.position import Position, check_chain
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from headrace.pipelines.log.embedded import Appended
     from headrace.pipelines.position import Position
     from headrace.schemas.decode import Rejected
 
@@ -103,3 +102,12 @@ class EventLog(Protocol):
     def fetch(self, start: Position, limit: int, wait: timedelta) -> Fetched:
         """Read on from `start`: about `limit` events at most, waiting for the first so long."""
         ...
+
+
+@dataclass(frozen=True)
+class Appended:
+    """What an append did. `position` is the log's end after it."""
+
+    accepted: int
+    quarantined: int
+    position: Position

@@ -14,7 +14,8 @@ from headrace.pipelines.lake import checksums
 from headrace.pipelines.lake.connect import literal
 from headrace.pipelines.lake.lake import Lake
 from headrace.pipelines.log.conflicts import CONFLICT
-from headrace.pipelines.log.embedded import Appended, Log
+from headrace.pipelines.log.embedded import Log
+from headrace.pipelines.log.port import Appended
 
 _OPEN = (
     "SELECT id, recorded_at, origin, reason, raw FROM sys.quarantine AS q WHERE NOT EXISTS "

@@ -16,9 +16,9 @@ import pyarrow.compute as pc
 
 from headrace.pipelines.lake import failpoints
 from headrace.pipelines.lake import home as homes
-from headrace.pipelines.lake.tables import EVENT_COLUMNS
 from headrace.pipelines.log.partitioner import order_hashes
 from headrace.pipelines.position import Position
+from headrace.schemas.tables import EVENT_COLUMNS
 
 if TYPE_CHECKING:
     from headrace.pipelines.lake.lake import Lake

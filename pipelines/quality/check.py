@@ -16,7 +16,8 @@ from headrace.pipelines.generations.generation import Generation
 from headrace.pipelines.lake import checksums
 from headrace.pipelines.lake.connect import literal
 from headrace.pipelines.lake.lake import Lake
-from headrace.pipelines.log.embedded import Log, between
+from headrace.pipelines.log.embedded import Log
+from headrace.pipelines.log.scan import between
 from headrace.pipelines.position import Position
 from headrace.pipelines.quality import alerts, audit, suites
 from headrace.pipelines.quality import judge as checks

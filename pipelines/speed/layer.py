@@ -24,12 +24,13 @@ from headrace.pipelines.lake.connect import engine
 from headrace.pipelines.lake.lake import Lake
 from headrace.pipelines.lake.transaction import Transaction
 from headrace.pipelines.log import conflicts
-from headrace.pipelines.log.embedded import TYPED_COLUMNS, Log
+from headrace.pipelines.log.embedded import Log
 from headrace.pipelines.log.order_index import OrderIndex, read_events
 from headrace.pipelines.log.port import Fetched
 from headrace.pipelines.logs import logger
 from headrace.pipelines.position import Position, step_towards
 from headrace.pipelines.progress import Progress, silent
+from headrace.schemas.tables import TYPED_COLUMNS
 
 
 @dataclass(frozen=True)

@@ -19,14 +19,13 @@ from pyarrow import ipc
 
 from headrace.pipelines.fold import delta as changes
 from headrace.pipelines.fold.delta import Change
-from headrace.pipelines.log.conflicts import Suspect
-from headrace.pipelines.log.embedded import TYPED_COLUMNS
+from headrace.pipelines.fold.redeliveries import Suspect
 from headrace.pipelines.log.order_index import search
 from headrace.pipelines.log.port import Fetched, Hole
 from headrace.pipelines.position import Position
 from headrace.pipelines.views.load import View
 from headrace.schemas.decode import Rejected
-from headrace.schemas.tables import TABLES
+from headrace.schemas.tables import TABLES, TYPED_COLUMNS
 
 _REJECTED = pa.schema(
     [("origin", pa.string()), ("reason", pa.string()), ("raw", pa.large_binary())]

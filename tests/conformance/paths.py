@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from headrace.pipelines.batch.run import Batch
 from headrace.pipelines.generations import registry
-from headrace.pipelines.log.embedded import Log, between
+from headrace.pipelines.log.embedded import Log
+from headrace.pipelines.log.scan import between
 from headrace.pipelines.position import Position
 from headrace.pipelines.speed.layer import Speed
 from tests.oracle import fold as oracle

@@ -13,10 +13,10 @@ import pytest
 from headrace.pipelines.lake.lake import Lake, open_lake
 from headrace.pipelines.log import quarantine
 from headrace.pipelines.log.binding import open_log
-from headrace.pipelines.log.embedded import TYPED_COLUMNS
 from headrace.pipelines.log.port import EventLog, Fetched
 from headrace.pipelines.position import Position
 from headrace.pipelines.settings import load
+from headrace.schemas.tables import TYPED_COLUMNS
 from tests.e2e.orders import FIRST_DAY, events
 from tests.kafka.broker import Cluster
 from tests.kafka.running import cluster, fresh_topic

@@ -25,11 +25,11 @@ from headrace.pipelines.errors import HeadraceError
 from headrace.pipelines.generations import registry
 from headrace.pipelines.lake import checksums, lake
 from headrace.pipelines.serving import query as serving
-from tests.oracle import fold as oracle
 from tests.conformance.paths import logged
 from tests.e2e.command import Headrace
 from tests.e2e.orders import events, write
 from tests.faults.crashing import Story
+from tests.oracle import fold as oracle
 
 POISON = (b"not json", b'{"specversion": "1.0"}', b"\xff\xfe\x00")
 NAMES = ("orders", "ledger", *(n for n in oracle.VIEWS if n not in oracle.USER_VIEWS))

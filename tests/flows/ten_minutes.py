@@ -24,8 +24,8 @@ from headrace.flows.schedules import FLOWS
 from headrace.pipelines import settings
 from headrace.pipelines.generator.generator import generate
 from headrace.pipelines.ingest.append import append_lines
+from headrace.pipelines.ingest.ndjson import Line
 from headrace.pipelines.lake.lake import open_lake
-from headrace.pipelines.log.embedded import Line
 from tests.flows.server import prefect_server, serving
 
 _PORTION = 200

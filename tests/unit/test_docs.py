@@ -24,9 +24,10 @@ from headrace.pipelines.cli.app import _COMMANDS, app
 from headrace.pipelines.generations import registry
 from headrace.pipelines.generator.generator import generate
 from headrace.pipelines.ingest.append import append_lines
+from headrace.pipelines.ingest.ndjson import Line
 from headrace.pipelines.lake import lake
 from headrace.pipelines.lake.connect import load_extension
-from headrace.pipelines.log.embedded import Line, Log
+from headrace.pipelines.log.embedded import Log
 from headrace.pipelines.quality.verify import verify
 from headrace.pipelines.serving import query as serving
 from headrace.pipelines.speed.layer import Speed

@@ -23,8 +23,6 @@ from headrace.jobs.streaming.task import Record, Work
 from headrace.pipelines import settings
 from headrace.pipelines.errors import JobError, UsageError
 from headrace.pipelines.fold import delta
-from headrace.pipelines.generations import registry
-from headrace.pipelines.log.embedded import TYPED_COLUMNS
 from headrace.pipelines.log.kafka.client import Address
 from headrace.pipelines.log.kafka.records import Records, typed
 from headrace.pipelines.log.partitioner import order_hashes
@@ -34,6 +32,7 @@ from headrace.pipelines.settings import Settings
 from headrace.pipelines.speed import shards
 from headrace.pipelines.speed.shards import Part
 from headrace.pipelines.views.load import BUILTIN_VIEWS, load_views, parse_view
+from headrace.schemas.tables import TYPED_COLUMNS
 from tests.conformance.streams import combined
 from tests.e2e.command import Headrace
 from tests.oracle import fold as oracle

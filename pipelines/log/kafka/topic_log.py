@@ -13,13 +13,13 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from headrace.pipelines.errors import BrokerError, LogError
-from headrace.pipelines.log.embedded import Appended, Log
+from headrace.pipelines.log.embedded import Log
 from headrace.pipelines.log.kafka import client as kafka_client
 from headrace.pipelines.log.kafka.client import Address, Topic, options, reaching
 from headrace.pipelines.log.kafka.producer import TopicWriter
 from headrace.pipelines.log.kafka.records import Records, typed
 from headrace.pipelines.log.kafka.topic_watch import Watch
-from headrace.pipelines.log.port import Fetched
+from headrace.pipelines.log.port import Appended, Fetched
 from headrace.pipelines.logs import logger
 from headrace.pipelines.position import Position
 from headrace.schemas.decode import decode

@@ -23,11 +23,11 @@ from headrace.pipelines.lake import home as homes
 from headrace.pipelines.lake.checksums import METADATA, DataFile
 from headrace.pipelines.lake.connect import literal
 from headrace.pipelines.lake.lake import Lake
-from headrace.pipelines.lake.tables import EVENT_COLUMNS
 from headrace.pipelines.log.embedded import Log
 from headrace.pipelines.operations.doctor.lake_checks import offsets_in, orphans
 from headrace.pipelines.position import Position
 from headrace.schemas.decode import decode
+from headrace.schemas.tables import EVENT_COLUMNS
 
 _PLACED = ("partition", "offset", "order_hash", "appended_at", "raw")
 """Columns that the original text does not give."""
