@@ -14,11 +14,12 @@ from pathlib import Path
 
 from headrace.pipelines import settings
 from headrace.pipelines.batch import run as batch
+from headrace.pipelines.bootstrap import open_lake
 from headrace.pipelines.generations import registry, restatements
 from headrace.pipelines.generator.generator import generate
 from headrace.pipelines.ingest.append import append_lines
 from headrace.pipelines.ingest.ndjson import Line
-from headrace.pipelines.lake.lake import Lake, open_lake
+from headrace.pipelines.lake.lake import Lake
 from headrace.pipelines.log.embedded import Log
 from headrace.pipelines.quality import check as quality
 from headrace.pipelines.quality.audit import Auditor, Core, Full

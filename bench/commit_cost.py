@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from headrace.pipelines import settings
+from headrace.pipelines.bootstrap import create, open_lake
 from headrace.pipelines.generator.generator import generate
-from headrace.pipelines.lake.lake import Lake, open_lake
-from headrace.pipelines.lake.tables import create
+from headrace.pipelines.lake.lake import Lake
 from headrace.pipelines.log.embedded import Log
 from headrace.pipelines.speed.layer import Speed
 

@@ -17,10 +17,10 @@ import time
 from pathlib import Path
 
 from headrace.pipelines import settings
+from headrace.pipelines.bootstrap import open_lake
 from headrace.pipelines.generator.generator import generate
 from headrace.pipelines.ingest.append import append_lines
 from headrace.pipelines.ingest.ndjson import Line
-from headrace.pipelines.lake.lake import open_lake
 from tests.flows.server import prefect_server, quiet
 
 HEADRACE = Path(sys.executable).with_name("headrace")

@@ -11,9 +11,9 @@ import time
 from pathlib import Path
 
 from headrace.pipelines import settings
+from headrace.pipelines.bootstrap import open_lake
 from headrace.pipelines.fold import fold
 from headrace.pipelines.generations import registry
-from headrace.pipelines.lake.lake import open_lake
 from headrace.pipelines.log.embedded import Log
 from headrace.pipelines.position import Position
 from headrace.schemas.tables import TYPED_COLUMNS

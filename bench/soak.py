@@ -27,9 +27,8 @@ import psutil
 
 from bench.__main__ import HEADRACE
 from headrace.pipelines import settings
+from headrace.pipelines.bootstrap import create, open_lake
 from headrace.pipelines.generator.generator import generate
-from headrace.pipelines.lake.lake import open_lake
-from headrace.pipelines.lake.tables import create
 from headrace.pipelines.log.embedded import Log
 from headrace.pipelines.serving import query as serving
 

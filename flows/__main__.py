@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from headrace.flows.schedules import FLOWS, schedule
 from headrace.pipelines import settings
+from headrace.pipelines.bootstrap import open_lake
 from headrace.pipelines.errors import HeadraceError, UsageError
-from headrace.pipelines.lake.lake import open_lake
 from headrace.pipelines.logs import configure
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from prefect.cache_policies import NO_CACHE
 from headrace.flows import artifacts
 from headrace.flows.steps import again, one_at_a_time, opened
 from headrace.pipelines.errors import JobError
-from headrace.pipelines.quality import alerts
+from headrace.pipelines.operations import alerts
 from headrace.pipelines.quality import check as checks
 
 

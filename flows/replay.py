@@ -17,8 +17,9 @@ from prefect.cache_policies import NO_CACHE
 from headrace.flows.steps import again, one_at_a_time, opened, prove
 from headrace.pipelines.errors import PromotionError
 from headrace.pipelines.generations import registry
-from headrace.pipelines.replay import replay as replays
-from headrace.pipelines.serving.query import parse_time
+from headrace.pipelines.replay import build as building
+from headrace.pipelines.replay import promote as promotions
+from headrace.pipelines.serving.time_travel import parse_time
 
 BEGINNING = "beginning"
 
@@ -29,7 +30,7 @@ def build(home: Path, since: str, views: Path | None) -> dict[str, Any]:
     moment = None if since == BEGINNING else parse_time(since)
     with opened(home) as lake:
         wanted = None if views is None else registry.current_views(lake.home, views)
-        done = replays.replay(lake, moment, views=wanted)
+        done = building.replay(lake, moment, views=wanted)
     return {
         "generation": done.generation,
         "events": done.events,
@@ -43,7 +44,7 @@ def build(home: Path, since: str, views: Path | None) -> dict[str, Any]:
 def promote(home: Path, generation: int) -> dict[str, int]:
     """Point readers at the generation. Gives the position that it serves."""
     with opened(home) as lake:
-        return replays.promote(lake, generation, reason="flow replay").position.as_dict()
+        return promotions.promote(lake, generation, reason="flow replay").position.as_dict()
 
 
 @flow(name="replay")

@@ -15,9 +15,10 @@ from prefect.states import Completed
 
 from headrace.flows import artifacts
 from headrace.pipelines import settings
+from headrace.pipelines.bootstrap import open_lake
 from headrace.pipelines.errors import BrokerError, JobError, LockError, StorageError
 from headrace.pipelines.lake import home as homes
-from headrace.pipelines.lake.lake import Lake, open_lake
+from headrace.pipelines.lake.lake import Lake
 from headrace.pipelines.quality.verify import verify
 
 if TYPE_CHECKING:

@@ -32,7 +32,7 @@ def make_lake(tmp_path: Path) -> Iterator[MakeLake]:
 
     `home` names a home's directory and opens it again. All are closed at the end.
     """
-    from headrace.pipelines.lake.lake import open_lake
+    from headrace.pipelines.bootstrap import open_lake
     from headrace.pipelines.settings import load
 
     with ExitStack() as opened:

@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
+from headrace.pipelines.bootstrap import open_lake
 from headrace.pipelines.generator.generator import generate
 from headrace.pipelines.ingest.append import append_lines
 from headrace.pipelines.ingest.ndjson import Line
 from headrace.pipelines.lake.connect import literal
-from headrace.pipelines.lake.lake import Lake, open_lake
+from headrace.pipelines.lake.lake import Lake
 from headrace.pipelines.log.embedded import Log
 from headrace.pipelines.log.order_index import OrderIndex, read_events
 from headrace.pipelines.position import Position

@@ -24,14 +24,15 @@ from typing import TYPE_CHECKING
 from headrace.jobs.streaming import session as stream_session
 from headrace.jobs.streaming.query import Stream, Tell
 from headrace.pipelines import logs, settings
+from headrace.pipelines.bootstrap import open_lake
 from headrace.pipelines.cli import console
+from headrace.pipelines.cli.speed import summary
 from headrace.pipelines.errors import BrokerError, HeadraceError, JobError
 from headrace.pipelines.generations import registry
 from headrace.pipelines.lake import failpoints
-from headrace.pipelines.lake.lake import open_lake
 from headrace.pipelines.log.binding import open_topic
 from headrace.pipelines.logs import logger
-from headrace.pipelines.speed.layer import Commit, Speed, summary
+from headrace.pipelines.speed.layer import Commit, Speed
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

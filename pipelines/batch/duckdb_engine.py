@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from headrace.pipelines.fold import base_plan
+from headrace.pipelines.generations.generation import table_columns
+from headrace.pipelines.generations.recompute import recomputed
 from headrace.pipelines.lake.lake import Lake
+from headrace.pipelines.log.embedded import Log
 from headrace.pipelines.log.scan import between
 from headrace.pipelines.position import Position
+from headrace.pipelines.progress import Progress, silent
 from headrace.pipelines.views.load import parse_view
 from headrace.schemas.tables import TYPED_COLUMNS
+
+if TYPE_CHECKING:
+    from headrace.pipelines.views.load import View
 
 
 def run_plan(lake: Lake, plan: dict[str, Any]) -> dict[str, Any]:
@@ -43,3 +51,29 @@ def run_plan(lake: Lake, plan: dict[str, Any]) -> dict[str, Any]:
     finally:
         con.close()
     return {"repeats": repeats}
+
+
+def write_base(
+    lake: Lake,
+    log: Log,
+    views: Mapping[str, View],
+    cut: Position,
+    folder: Path,
+    progress: Progress = silent,
+) -> int:
+    """Write the base at `cut` as Parquet files `{folder}/{table}/part.parquet`.
+
+    Gives the number of redelivered events.
+    """
+    with recomputed(lake, log, cut, "full_", progress) as repeats:
+        for name, columns in table_columns(views).items():
+            if name in views:
+                view = views[name]
+                select = view.partial_sql(f"full_{view.source}")
+            else:
+                listed = ", ".join(f'"{c}"' for c in columns)
+                select = f"SELECT {listed} FROM full_{name}"
+            path = folder / name / "part.parquet"
+            path.parent.mkdir(parents=True)
+            lake.con.execute(f"COPY ({select}) TO '{path}' (FORMAT parquet, COMPRESSION zstd)")
+    return repeats

@@ -11,23 +11,21 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 
-from headrace.pipelines.batch.duckdb_engine import run_plan
-from headrace.pipelines.errors import JobError, UsageError
+from headrace.pipelines.batch.duckdb_engine import run_plan, write_base
+from headrace.pipelines.errors import JobError
 from headrace.pipelines.generations.generation import Generation
-from headrace.pipelines.generations.recompute import write_base
 from headrace.pipelines.lake import checksums
 from headrace.pipelines.lake.lake import Lake
 from headrace.pipelines.log.embedded import Log
 from headrace.pipelines.log.order_index import OrderIndex, read_events
 from headrace.pipelines.position import Position
-from headrace.pipelines.processes import become_python, start_python
+from headrace.pipelines.processes import start_python
 from headrace.pipelines.progress import Report
-from headrace.pipelines.settings import as_environment
 from headrace.pipelines.views.load import View
 
 ENGINES = ("spark", "duckdb")
@@ -170,21 +168,6 @@ def _spark(plan: dict[str, Any], folder: Path, report: Report) -> dict[str, Any]
         )
     result: dict[str, Any] = json.loads(done.read_text(encoding="utf-8"))
     return result
-
-
-def become_stream(lake: Lake, *, follow: bool, as_json: bool) -> NoReturn:
-    """Go on as the Spark speed job: same process, same terminal, so a kill or ctrl-C hits it.
-
-    Raises:
-        UsageError: the home has a log of its own, which Spark does not read.
-    """
-    if lake.log_kind == "embedded":
-        raise UsageError(
-            f"the home {lake.home.path} has a log of its own; --engine spark is for one that is "
-            "bound to a topic. Leave --engine out"
-        )
-    given = ["--home", str(lake.home.path), *["--follow"] * follow, *["--json"] * as_json]
-    become_python("headrace.jobs.streaming.main", *given, env=as_environment(lake.settings))
 
 
 def cause(tail: Sequence[str]) -> str:

@@ -10,6 +10,7 @@ import shutil
 import uuid
 from dataclasses import dataclass, replace
 
+from headrace.pipelines import notify
 from headrace.pipelines.batch import rejected
 from headrace.pipelines.batch.rejected import Candidate
 from headrace.pipelines.errors import DamageError, JobError, SeamError, UsageError
@@ -22,7 +23,7 @@ from headrace.pipelines.log import conflicts
 from headrace.pipelines.log.embedded import Log
 from headrace.pipelines.position import Position
 from headrace.pipelines.progress import Report, quiet
-from headrace.pipelines.quality import alerts, audit
+from headrace.pipelines.quality import audit
 from headrace.pipelines.quality.audit import Audited, Auditor, Judgement
 from headrace.pipelines.quality.judge import Finding
 
@@ -165,7 +166,7 @@ def _refuse(lake: Lake, candidate: Candidate, audited: Audited) -> None:
         "report": None if audited.report is None else str(audited.report),
         "failures": [f.as_json() for f in audited.failures],
     }
-    alerts.send(lake.settings, "audit", text, details)
+    notify.send(lake.settings, "audit", text, details)
     raise JobError(text)
 
 

@@ -16,12 +16,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from headrace.pipelines.errors import UsageError
-from headrace.pipelines.lake import failpoints
-from headrace.pipelines.lake import home as homes
+import duckdb
+
+from headrace.pipelines.batch import rejected
+from headrace.pipelines.errors import QueryError, UsageError
+from headrace.pipelines.generations import registry
+from headrace.pipelines.generations.staged import Staged
+from headrace.pipelines.lake import durable, failpoints
+from headrace.pipelines.lake.guarded_sql import check_select, guard, select
 from headrace.pipelines.lake.home import Home
+from headrace.pipelines.lake.lake import Lake
 from headrace.pipelines.position import Position
-from headrace.pipelines.quality.audit import Audited, Staged
+from headrace.pipelines.quality.audit import Audited
+from headrace.pipelines.serving.query import Answer
 from headrace.pipelines.views.load import parse_view
 
 
@@ -69,7 +76,7 @@ def keep(home: Home, candidate: Candidate, audited: Audited) -> None:
         (staged.folder / name).rename(fresh / name)
     failpoints.here("refused.moved")
     (fresh / "stage.part").write_text(json.dumps(told, default=str), encoding="utf-8")
-    homes.sync_file(fresh / "stage.part")
+    durable.sync_file(fresh / "stage.part")
     (fresh / "stage.part").rename(fresh / "stage.json")
     failpoints.here("refused.written")
     _replace(home)
@@ -82,7 +89,7 @@ def _replace(home: Home) -> None:
     shutil.rmtree(place, ignore_errors=True)
     failpoints.here("refused.removed")
     home.refused_new.rename(place)
-    homes.sync_directory(home.path)
+    durable.sync_directory(home.path)
 
 
 def said(home: Home) -> dict[str, Any] | None:
@@ -142,3 +149,38 @@ def discard(home: Home) -> None:
     """Remove it: it was published."""
     shutil.rmtree(home.path / "refused", ignore_errors=True)
     shutil.rmtree(home.refused_new, ignore_errors=True)
+
+
+def query_staged(lake: Lake, sql: str, *, max_rows: int | None = None) -> Answer:
+    """Answer one SELECT over the refused base; `position` and `cut` are where it was cut.
+
+    Raises:
+        UsageError: no base is kept.
+        QueryError: the SQL was refused or failed.
+    """
+    check_select(sql)
+    candidate = rejected.load(lake.home)
+    staged = candidate.staged
+    guard(lake, lake.home.refused)
+    con = lake.con
+    try:
+        for name in ("orders", "ledger"):
+            con.execute(f"CREATE OR REPLACE TEMP VIEW {name} AS FROM {staged.relation(name)}")
+        for name, view in staged.views.items():
+            text = view.served_sql(staged.relation(name))
+            con.execute(f'CREATE OR REPLACE TEMP VIEW "{name}" AS {text}')
+        found = select(lake, sql, max_rows=max_rows)
+    except (duckdb.Error, QueryError) as e:
+        cause = e.__cause__ if isinstance(e, QueryError) else e
+        if isinstance(cause, duckdb.IOException):
+            told = str(cause).splitlines()[0]
+            raise QueryError(f"the refused base is not whole: {told}") from e
+        raise
+    return Answer(
+        **vars(found),
+        cut=staged.cut,
+        position=staged.cut,
+        logic=registry.logic_of(staged.views),
+        generation=candidate.generation or registry.live_number(lake),
+        staged=True,
+    )

@@ -20,13 +20,14 @@ from headrace.pipelines.batch.rejected import Candidate
 from headrace.pipelines.errors import DamageError, SeamError
 from headrace.pipelines.generations import registry
 from headrace.pipelines.generations.generation import Generation
+from headrace.pipelines.generations.staged import Staged
 from headrace.pipelines.lake import checksums
 from headrace.pipelines.lake.lake import Lake
 from headrace.pipelines.log.embedded import Log
 from headrace.pipelines.logs import logger
 from headrace.pipelines.position import Position
 from headrace.pipelines.progress import Report, quiet
-from headrace.pipelines.quality.audit import Audited, Auditor, Core, Staged
+from headrace.pipelines.quality.audit import Audited, Auditor, Core
 from headrace.pipelines.views.load import View
 
 

@@ -19,30 +19,31 @@ if TYPE_CHECKING:
     from headrace.pipelines.lake.lake import Lake
 
 _COMMANDS = {
-    "init": "headrace.pipelines.cli.events",
-    "generate": "headrace.pipelines.cli.events",
-    "append": "headrace.pipelines.cli.events",
-    "import": "headrace.pipelines.cli.events",
-    "ingest": "headrace.pipelines.cli.flows",
-    "log": "headrace.pipelines.cli.events",
-    "quarantine": "headrace.pipelines.cli.events",
-    "speed": "headrace.pipelines.cli.layers",
-    "batch": "headrace.pipelines.cli.layers",
-    "publish": "headrace.pipelines.cli.quality",
-    "check": "headrace.pipelines.cli.quality",
-    "replay": "headrace.pipelines.cli.generations",
-    "promote": "headrace.pipelines.cli.generations",
-    "rollback": "headrace.pipelines.cli.generations",
-    "generations": "headrace.pipelines.cli.generations",
-    "maintain": "headrace.pipelines.cli.layers",
-    "flows": "headrace.pipelines.cli.flows",
-    "doctor": "headrace.pipelines.cli.doctor",
-    "query": "headrace.pipelines.cli.answers",
-    "views": "headrace.pipelines.cli.answers",
-    "status": "headrace.pipelines.cli.answers",
-    "verify": "headrace.pipelines.cli.answers",
-    "demo": "headrace.pipelines.cli.answers",
+    "init": "ingest",
+    "generate": "ingest",
+    "append": "ingest",
+    "import": "ingest",
+    "ingest": "ingest",
+    "log": "log",
+    "quarantine": "log",
+    "speed": "speed",
+    "batch": "batch",
+    "publish": "batch",
+    "check": "verify",
+    "replay": "generations",
+    "promote": "generations",
+    "rollback": "generations",
+    "generations": "generations",
+    "maintain": "operations",
+    "flows": "flows",
+    "doctor": "operations",
+    "query": "query",
+    "views": "status",
+    "status": "status",
+    "verify": "verify",
+    "demo": "demo",
 }
+"""Command to its module here. In the order in which the help lists them."""
 _HELP = {
     "init": "Create the home (any command does it when needed).",
     "generate": "Print seeded, realistic order events as NDJSON.",
@@ -88,7 +89,7 @@ class _Lazy(click.Group):
             return None
         from importlib import import_module
 
-        module = import_module(_COMMANDS[cmd_name])
+        module = import_module(f"headrace.pipelines.cli.{_COMMANDS[cmd_name]}")
         command: click.Command = getattr(module, f"{cmd_name}_command")
         return command
 
@@ -140,9 +141,9 @@ def settings_of(ctx: click.Context, **given: Any) -> Any:
 
 def open_lake(ctx: click.Context, *, read_only: bool = False, **given: Any) -> Lake:
     """The lake of this call's home; made now if there is none."""
-    from headrace.pipelines.lake import lake
+    from headrace.pipelines import bootstrap
 
-    return lake.open_lake(settings_of(ctx, **given), read_only=read_only)
+    return bootstrap.open_lake(settings_of(ctx, **given), read_only=read_only)
 
 
 def main() -> None:

@@ -5,23 +5,33 @@ from __future__ import annotations
 import shlex
 import sys
 import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import click
 
 from headrace.pipelines.batch import run as batch
+from headrace.pipelines.bootstrap import open_lake
 from headrace.pipelines.cli import console
-from headrace.pipelines.cli.answers import certificate_text
+from headrace.pipelines.cli.app import settings_of
+from headrace.pipelines.cli.certificate import certificate_text
 from headrace.pipelines.errors import HeadraceError, UsageError
 from headrace.pipelines.generations import registry
 from headrace.pipelines.generator.generator import generate
 from headrace.pipelines.ingest.append import append_lines
 from headrace.pipelines.ingest.ndjson import Line
-from headrace.pipelines.lake.lake import open_lake
 from headrace.pipelines.log import quarantine
 from headrace.pipelines.operations.status import status
 from headrace.pipelines.quality.verify import verify
-from headrace.pipelines.replay import replay
+from headrace.pipelines.replay import build, promote
 from headrace.pipelines.serving import query as serving
+from headrace.pipelines.serving import time_travel
 from headrace.pipelines.settings import Settings
 from headrace.pipelines.speed.layer import Speed
+
+if TYPE_CHECKING:
+    pass
+
 
 _DAYS = "SELECT * FROM revenue_by_day ORDER BY day, currency LIMIT 6"
 _SUM = (
@@ -106,17 +116,17 @@ def tell(settings: Settings, *, orders: int, seed: int, engine: str) -> None:
             f"replay --from {later} && headrace promote",
         )
         with console.bar("replay") as progress:
-            again = replay.replay(lake, serving.parse_time(str(later)), progress=progress)
+            again = build.replay(lake, time_travel.parse_time(str(later)), progress=progress)
         _say(
             f"generation {again.generation}: read {again.events:,} events from the base at "
             f"{again.started_at},\ncompared {again.diff.comparison.cells:,} cells with the live "
             f"generation: {again.diff.comparison.wrong} differ"
         )
-        line = replay.promote(lake, again.generation)
+        line = promote.promote(lake, again.generation)
         _say(f"promoted: generation {line.number} is live")
 
         _step("And back", "rollback")
-        line = replay.rollback(lake)
+        line = promote.rollback(lake)
         with serving.connect(settings.home) as served:
             after = served.query(_SUM)
         _say(
@@ -141,3 +151,29 @@ def _step(title: str, command: str) -> None:
 def _say(text: str) -> None:
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
+
+
+@click.command("demo")
+@click.option("--orders", type=click.IntRange(100), default=20_000, show_default=True)
+@click.option("--seed", type=click.IntRange(0), default=7, show_default=True)
+@click.option("--engine", type=click.Choice(["spark", "duckdb"]), default="spark")
+@click.pass_context
+def demo_command(ctx: click.Context, orders: int, seed: int, engine: str) -> None:
+    """Tell the whole story in a fresh home, with real output.
+
+    Uses a temporary home unless --home names one that is empty.
+    """
+    import tempfile
+    from pathlib import Path
+
+    from headrace.pipelines.cli.demo import tell
+
+    chosen: Callable[[Path], Any] = lambda home: tell(  # noqa: E731 - reads like the call it is
+        settings_of(ctx).model_copy(update={"home": home}), orders=orders, seed=seed, engine=engine
+    )
+    home = ctx.find_root().obj
+    if home is not None:
+        chosen(home)
+        return
+    with tempfile.TemporaryDirectory(prefix="headrace-demo-") as folder:
+        chosen(Path(folder) / "home")

@@ -9,12 +9,12 @@ import click
 
 from headrace.pipelines.cli import console
 from headrace.pipelines.cli.app import open_lake
-from headrace.pipelines.cli.events import json_option
+from headrace.pipelines.cli.options import json_option
 from headrace.pipelines.errors import SeamError
 
 if TYPE_CHECKING:
     from headrace.pipelines.lake.lake import Lake
-    from headrace.pipelines.replay.replay import Diff
+    from headrace.pipelines.replay.promote import Diff
 
 
 @click.command("replay")
@@ -39,17 +39,17 @@ def replay_command(
     Nothing that readers see changes until `headrace promote`.
     """
     from headrace.pipelines.generations import registry
-    from headrace.pipelines.replay import replay
-    from headrace.pipelines.serving.query import parse_time
+    from headrace.pipelines.replay import build, promote
+    from headrace.pipelines.serving.time_travel import parse_time
 
     moment = None if since == "beginning" else parse_time(since)
     with open_lake(ctx) as lake:
         wanted = registry.current_views(lake.home, views)
         with console.bar("replay") as progress:
-            done = replay.replay(lake, moment, views=wanted, progress=progress)
+            done = build.replay(lake, moment, views=wanted, progress=progress)
         promoted = go_live and done.diff.promotable
         if promoted:
-            replay.promote(lake, done.generation, reason="replay --promote")
+            promote.promote(lake, done.generation, reason="replay --promote")
     result = {
         "generation": done.generation,
         "requested": done.requested.as_dict(),
@@ -132,10 +132,10 @@ def _key(key: Any) -> str:
 @click.pass_context
 def promote_command(ctx: click.Context, generation: int | None, as_json: bool) -> None:
     """Make a generation live (the newest by default), in one step."""
-    from headrace.pipelines.replay import replay
+    from headrace.pipelines.replay import promote
 
     with open_lake(ctx) as lake, console.bar("catching up") as progress:
-        line = replay.promote(lake, generation, progress=progress)
+        line = promote.promote(lake, generation, progress=progress)
     _switched(line, as_json)
 
 
@@ -144,10 +144,10 @@ def promote_command(ctx: click.Context, generation: int | None, as_json: bool) -
 @click.pass_context
 def rollback_command(ctx: click.Context, as_json: bool) -> None:
     """Make the generation live that was live before, caught up with the log, in one step."""
-    from headrace.pipelines.replay import replay
+    from headrace.pipelines.replay import promote
 
     with open_lake(ctx) as lake, console.bar("catching up") as progress:
-        line = replay.rollback(lake, progress=progress)
+        line = promote.rollback(lake, progress=progress)
     _switched(line, as_json)
 
 

@@ -7,8 +7,7 @@ from it. Orders of one hash range are folded at a time, so memory follows the ra
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from headrace.pipelines.fold.fold import fold_in_slices
@@ -21,7 +20,7 @@ from headrace.pipelines.progress import Progress, silent
 from headrace.schemas.tables import TYPED_COLUMNS
 
 if TYPE_CHECKING:
-    from headrace.pipelines.views.load import View
+    pass
 
 
 @contextlib.contextmanager
@@ -55,29 +54,3 @@ def recomputed(
     finally:
         for name in tables:
             con.execute(f"DROP TABLE IF EXISTS temp.{prefix}{name}")
-
-
-def write_base(
-    lake: Lake,
-    log: Log,
-    views: Mapping[str, View],
-    cut: Position,
-    folder: Path,
-    progress: Progress = silent,
-) -> int:
-    """Write the base at `cut` as Parquet files `{folder}/{table}/part.parquet`.
-
-    Gives the number of redelivered events.
-    """
-    with recomputed(lake, log, cut, "full_", progress) as repeats:
-        for name, columns in table_columns(views).items():
-            if name in views:
-                view = views[name]
-                select = view.partial_sql(f"full_{view.source}")
-            else:
-                listed = ", ".join(f'"{c}"' for c in columns)
-                select = f"SELECT {listed} FROM full_{name}"
-            path = folder / name / "part.parquet"
-            path.parent.mkdir(parents=True)
-            lake.con.execute(f"COPY ({select}) TO '{path}' (FORMAT parquet, COMPRESSION zstd)")
-    return repeats

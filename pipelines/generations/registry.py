@@ -20,6 +20,7 @@ from headrace.pipelines.errors import SeamError, UsageError
 from headrace.pipelines.generations.generation import Generation, StoredViews, table_columns
 from headrace.pipelines.lake import checksums, failpoints
 from headrace.pipelines.lake.connect import literal
+from headrace.pipelines.lake.connection import Connection
 from headrace.pipelines.lake.home import Home
 from headrace.pipelines.lake.lake import Lake
 from headrace.pipelines.lake.transaction import Transaction
@@ -54,12 +55,12 @@ def logic_of(views: Mapping[str, View]) -> str:
     return logic_version(views, fold.version())
 
 
-def live_number(lake: Lake) -> int:
+def live_number(lake: Connection) -> int:
     """The generation that readers are pointed to."""
     return int(lake.row("SELECT arg_max(generation, switch_no) FROM sys.live")[0])
 
 
-def read(lake: Lake, number: int | None = None) -> Generation:
+def read(lake: Connection, number: int | None = None) -> Generation:
     """Read a generation (the live one by default) and check its seam.
 
     Raises:
@@ -120,7 +121,7 @@ def as_served(live: Generation, name: str) -> str:
     return f'SELECT {columns} FROM lake.main."{name}"'
 
 
-def stored_views(lake: Lake, number: int) -> Mapping[str, View]:
+def stored_views(lake: Connection, number: int) -> Mapping[str, View]:
     """The views that a generation was made with, its seam whole or not."""
     (texts,) = lake.row(f"SELECT views FROM sys.generations WHERE generation = {number}")
     return StoredViews(json.loads(texts))
@@ -132,7 +133,7 @@ def ask_for_cut(tx: Transaction, number: int, cut: Position) -> None:
     tx.record("cuts", number, tx.lake.clock(), cut.text(), nth)
 
 
-def reached(lake: Lake) -> list[Position]:
+def reached(lake: Connection) -> list[Position]:
     """All positions that any base or commit says it has read up to, its seam whole or not."""
     found = lake.rows(
         "SELECT DISTINCT cut FROM sys.bases UNION SELECT DISTINCT to_position FROM sys.commits"
@@ -223,6 +224,25 @@ def replace_views(tx: Transaction, number: int, views: Mapping[str, View]) -> Ge
     return read(tx.lake, fresh)
 
 
+def adopt_views(lake: Lake) -> str | None:
+    """Before the first event, views that changed simply become the live ones; later they wait.
+
+    Gives what to tell a person of views that wait.
+    """
+    wanted = current_views(lake.home)
+    live = read(lake)
+    if logic_of(wanted) == live.logic:
+        return None
+    if live.position.total == 0:
+        with lake.writing("switch") as tx:
+            replace_views(tx, live.number, wanted)
+        return None
+    return (
+        "the view files have changed since the live generation was made; it goes on with its own. "
+        "`headrace replay --from beginning` or `headrace batch` builds one with the new views"
+    )
+
+
 def serve(tx: Transaction, number: int) -> None:
     """Write the views that people query, for this generation as it stands."""
     line = read(tx.lake, number)
@@ -257,7 +277,7 @@ def _create_tables(
             tx.adopt(f"g{number}", f"b{base}_{name}", rows)
 
 
-def _last_commit_below(lake: Lake, line: Generation, cut: Position) -> int:
+def _last_commit_below(lake: Connection, line: Generation, cut: Position) -> int:
     """The last commit that a base at `cut` contains; the deltas after it stay."""
     if cut.covers(line.position):
         return line.last_commit
@@ -270,7 +290,7 @@ def _last_commit_below(lake: Lake, line: Generation, cut: Position) -> int:
     return found
 
 
-def commit_at(lake: Lake, line: Generation, position: Position) -> int | None:
+def commit_at(lake: Connection, line: Generation, position: Position) -> int | None:
     """The commit after which a generation served exactly this position; None if it never did."""
     if position == line.cut:
         return line.after_commit

@@ -23,8 +23,8 @@ from headrace.pipelines.views.load import View
 from headrace.schemas.tables import LEDGER_COLUMNS, ORDERS_COLUMNS
 
 if TYPE_CHECKING:
+    from headrace.pipelines.generations.staged import Staged
     from headrace.pipelines.lake.transaction import Transaction
-    from headrace.pipelines.quality.audit import Staged
 
 LISTED = 10_000
 """Cells that are kept of one publish; all are counted."""

@@ -14,8 +14,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from headrace.pipelines.lake import failpoints
-from headrace.pipelines.lake import home as homes
+from headrace.pipelines.lake import durable, failpoints
 from headrace.pipelines.lake.home import Home
 from headrace.pipelines.logs import logger
 
@@ -69,12 +68,12 @@ def keep(home: Home) -> Backup | None:
         for leftover in home.backups.glob("catalog.new*"):
             leftover.unlink()
         done = copy(home.catalog, fresh)
-        homes.sync_file(fresh)
+        durable.sync_file(fresh)
         failpoints.here("backup.synced")
         backup = Backup(home.backups / f"catalog-{done}.sqlite", done)
         fresh.replace(backup.path)
-        homes.sync_directory(home.backups)
-        homes.sync_directory(home.path)
+        durable.sync_directory(home.backups)
+        durable.sync_directory(home.path)
         failpoints.here("backup.done")
         for old in kept(home)[_KEPT:]:
             old.path.unlink(missing_ok=True)

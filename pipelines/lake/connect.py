@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import threading
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import duckdb
 
 from headrace.pipelines.errors import HomeError, UsageError
-from headrace.pipelines.lake import catalog
 from headrace.pipelines.lake.duckdb_errors import before_a_copy, first_line, out_of_memory
 from headrace.pipelines.lake.home import Home
 from headrace.pipelines.settings import Settings
+
+if TYPE_CHECKING:
+    from headrace.pipelines.lake.home import Home
+    from headrace.pipelines.settings import Settings
+
 
 _loading = threading.Lock()
 
@@ -44,7 +52,7 @@ def engine(home: Home, settings: Settings, *, unsigned: bool = False) -> duckdb.
 
 def connect(home: Home, settings: Settings, *, read_only: bool) -> duckdb.DuckDBPyConnection:
     """An in-memory DuckDB with the lake attached as `lake` and chosen as default."""
-    extension, target = catalog.target(home, settings)
+    extension, attached = target(home, settings)
     names = (extension, "ducklake")
     # What pip installed beside DuckDB is trusted like DuckDB. To hash its 67 MB for a signature
     # took each connection 0.27 s, most of a short command (docs/decisions/0011).
@@ -56,7 +64,7 @@ def connect(home: Home, settings: Settings, *, read_only: bool) -> duckdb.DuckDB
     mode = f"DATA_PATH {literal(home.data)}, OVERRIDE_DATA_PATH true"  # a home can be moved
     mode += ", READ_ONLY" if read_only else ""
     try:
-        con.execute(f"ATTACH {literal(f'ducklake:{target}')} AS lake ({mode})")
+        con.execute(f"ATTACH {literal(f'ducklake:{attached}')} AS lake ({mode})")
     except duckdb.Error as e:
         con.close()
         if out_of_memory(e):
@@ -104,3 +112,53 @@ def literal(value: object) -> str:
     if isinstance(value, datetime):
         return f"TIMESTAMP '{value.isoformat(sep=' ')}'"
     return "'" + str(value).replace("'", "''") + "'"
+
+
+_SCHEMES = ("postgresql", "postgres")
+
+
+def checked(url: str) -> str:
+    """An address of a PostgreSQL database, if it is one and holds no password.
+
+    Raises:
+        UsageError: it is not.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in _SCHEMES or not parts.hostname or not parts.path.strip("/"):
+        raise UsageError(
+            "catalog is no address of a database; write postgresql://USER@HOST:PORT/DATABASE, or "
+            "leave it out for a catalog in the home"
+        )
+    if parts.password is not None or "password=" in parts.query:
+        raise UsageError(
+            "catalog holds a password; put that into HEADRACE_CATALOG_PASSWORD or ~/.pgpass, and "
+            "only user, host, port and database into the address"
+        )
+    return url
+
+
+def placed(home: Home, settings: Settings) -> Home:
+    """A home with its catalog where the settings say that it is now; it may have moved.
+
+    Raises:
+        HomeError: the home has a catalog of its own, and the settings name a database.
+    """
+    if settings.catalog is None:
+        return home
+    if home.catalog_url is None:
+        raise HomeError(
+            f"the home {home.path} has its catalog in {home.catalog}, not in a database; leave "
+            "the setting catalog out, or name another home"
+        )
+    return replace(home, catalog_url=checked(settings.catalog))
+
+
+def target(home: Home, settings: Settings) -> tuple[str, str]:
+    """DuckDB's extension for the catalog, and what to attach."""
+    if home.catalog_url is None:
+        return "sqlite_scanner", f"sqlite:{home.catalog}"
+    if settings.catalog_password is not None:
+        # PostgreSQL's library reads it there, and no statement or message can repeat it.
+        os.environ["PGPASSWORD"] = settings.catalog_password.get_secret_value()
+    os.environ.setdefault("PGCONNECT_TIMEOUT", "10")
+    return "postgres_scanner", f"postgres:{home.catalog_url}"

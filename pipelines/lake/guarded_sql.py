@@ -15,8 +15,8 @@ import duckdb
 
 from headrace.pipelines.errors import QueryError, SeamError
 from headrace.pipelines.lake.connect import literal
+from headrace.pipelines.lake.connection import Connection
 from headrace.pipelines.lake.duckdb_errors import damaged_catalog, malformed
-from headrace.pipelines.lake.lake import Lake
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def check_select(sql: str) -> None:
         )
 
 
-def guard(lake: Lake, *also: Path) -> None:
+def guard(lake: Connection, *also: Path) -> None:
     """From here on, SQL on this connection can read the lake's data files and nothing else.
 
     Not even the rest of the home: its settings may hold a password.
@@ -62,7 +62,7 @@ def guard(lake: Lake, *also: Path) -> None:
 
 
 def select(
-    lake: Lake, sql: str, *, max_rows: int | None = None, timeout: timedelta | None = None
+    lake: Connection, sql: str, *, max_rows: int | None = None, timeout: timedelta | None = None
 ) -> Rows:
     """Run a checked SELECT on a guarded lake.
 

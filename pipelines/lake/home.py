@@ -1,27 +1,15 @@
 """The home: the directory that holds a lake, its locks, the user's views and scratch space.
 
-HOME/home.json        format of this directory, identity of the log
-HOME/catalog.sqlite   the lake's catalog, if it is not in a database
-HOME/lake/            the lake's Parquet files
-HOME/views/*.sql      the user's own views
-HOME/index/           events by order; a cache, made again when it is missing
-HOME/backups/         copies of the catalog; `backups` makes them
-HOME/mark.json        the newest snapshot that was committed
-HOME/merged.json      digests of merged files, for the moment until the lake has them
-HOME/staging/         bases on their way to be published
-HOME/refused/         the base that an audit refused last
-HOME/docs/            Data Docs: what the last checks found
-HOME/expectations/    the user's own expectations
-HOME/locks/           one file a lock, and who holds it
+Guarantees: nothing is made where something else lies, and a home that a newer program made, or that
+is damaged, is refused. `PLACES` lists all that is in one.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,9 +18,39 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from headrace.pipelines.errors import HomeError, LockError
+from headrace.pipelines.lake.durable import sum_of, sync_directory
 
 FORMAT = 2
 """Of the directory and the lake's own tables. Raised when an older program could not read them."""
+
+
+PLACES = {
+    "home.json": "format of this directory, identity of the log",
+    "headrace.toml": "the settings of this home",
+    "catalog.sqlite": "the lake's catalog, if it is not in a database",
+    "lake": "the lake's Parquet files",
+    "views": "the user's own views",
+    "expectations": "the user's own expectations",
+    "index": "events by order; a cache, made again when it is missing",
+    "backups": "copies of the catalog",
+    "mark.json": "the newest snapshot that was committed",
+    "merged.json": "digests of merged files, for the moment until the lake has them",
+    "held": "second names of the data files of a commit that is under way",
+    "staging": "bases on their way to be published",
+    "refused": "the base that an audit refused last",
+    "docs": "Data Docs: what the last checks found",
+    "locks": "one file a lock, and who holds it",
+    "tmp": "what does not fit into memory, and logs of jobs",
+}
+"""What is in a home, and what for."""
+
+_BESIDE = (
+    "catalog.sqlite-wal", "catalog.sqlite-shm", "home.json.new", "merged.new", "refused.new",
+)  # fmt: skip
+"""What is there for a moment, beside the place that it belongs to."""
+
+LOCKS = ("commit", "speed", "batch", "index")
+"""The locks of a home. `commit` is held for one transaction, the others while the work runs."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +115,7 @@ class Home:
 
     @property
     def refused(self) -> Path:
-        """Where the base that was refused last lies; see `pipelines/refused.py`."""
+        """Where the base that was refused last lies; see `batch.rejected`."""
         fresh = self.refused_new
         return fresh if (fresh / "stage.json").is_file() else self.path / "refused"
 
@@ -105,6 +123,11 @@ class Home:
     def refused_new(self) -> Path:
         """Where the next one gets ready to take its place."""
         return self.path / "refused.new"
+
+    @property
+    def held(self) -> Path:
+        """The folder with second names of a commit's data files."""
+        return self.path / "held"
 
     @property
     def scratch(self) -> Path:
@@ -116,8 +139,7 @@ class Home:
         """Hold the named lock, across processes; it is free as soon as its holder is dead.
 
         Args:
-            name: `commit` (held for one transaction) or `speed`, `batch`, `index`
-                (held as long as the work runs).
+            name: one of `LOCKS`.
             wait: seconds to wait for another holder.
 
         Raises:
@@ -201,15 +223,6 @@ def read_marker(path: Path) -> tuple[dict[str, Any], str]:
     return info, ""
 
 
-def sum_of(info: Mapping[str, Any]) -> str:
-    """A digest of what a small JSON file says, but for its own `sum`.
-
-    A changed number of partitions in home.json, say, would put orders elsewhere.
-    """
-    held = {name: value for name, value in info.items() if name != "sum"}
-    return hashlib.sha256(json.dumps(held, sort_keys=True).encode()).hexdigest()[:16]
-
-
 def check_new(path: Path) -> None:
     """Whether a home can be made at `path`.
 
@@ -218,10 +231,7 @@ def check_new(path: Path) -> None:
     """
     if path.exists() and not path.is_dir():
         raise HomeError(f"{path} is not a directory; name another home with --home")
-    ours = {"catalog.sqlite", "catalog.sqlite-wal", "catalog.sqlite-shm", "lake", "locks", "views"}
-    ours |= {"headrace.toml", "home.json", "home.json.new", "index", "staging", "tmp", "held"}
-    ours |= {"backups", "mark.json", "merged.json", "merged.new"}
-    ours |= {"refused", "refused.new", "docs", "expectations"}
+    ours = {*PLACES, *_BESIDE}
     strange = sorted(p.name for p in path.iterdir() if p.name not in ours) if path.exists() else []
     if strange:
         raise HomeError(
@@ -266,48 +276,3 @@ def write_marker(home: Home, made_by: str) -> None:
     for parent in home.path.parents:  # any of them may have been made for this home
         with contextlib.suppress(PermissionError):  # one that we may not read, we did not make
             sync_directory(parent)
-
-
-def noted(home: Home) -> dict[str, tuple[int, str]]:
-    """Digests of merged files that are not recorded in the lake yet: path to bytes, SHA-256."""
-    try:
-        found = json.loads(home.merged.read_text(encoding="utf-8"))
-        return {str(path): (int(size), str(sha)) for path, (size, sha) in found.items()}
-    except (OSError, ValueError, TypeError, AttributeError):
-        return {}
-
-
-def note(home: Home, digests: Mapping[str, tuple[int, str]]) -> None:
-    """Write these digests down, durably; none at all removes the file."""
-    if not digests:
-        home.merged.unlink(missing_ok=True)
-        return
-    fresh = home.merged.with_suffix(".new")
-    fresh.write_text(json.dumps(dict(digests)), encoding="utf-8")
-    sync_file(fresh)
-    fresh.replace(home.merged)
-    sync_directory(home.path)
-
-
-def digest(path: Path) -> str:
-    """The SHA-256 of a file's content."""
-    with path.open("rb") as f:
-        return hashlib.file_digest(f, "sha256").hexdigest()
-
-
-def sync_directory(path: Path) -> None:
-    """Make the names in a directory survive a power loss."""
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-def sync_file(path: Path) -> None:
-    """Make a file's content survive a power loss."""
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

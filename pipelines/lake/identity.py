@@ -11,10 +11,10 @@ from headrace.pipelines.lake import backups
 from headrace.pipelines.lake.duckdb_errors import before_a_copy, first_line, out_of_memory
 
 if TYPE_CHECKING:
-    from headrace.pipelines.lake.lake import Lake
+    from headrace.pipelines.lake.connection import Connection
 
 
-def check(lake: Lake) -> None:
+def check(lake: Connection) -> None:
     """Refuse a catalog whose log is not the one that the home was made with; note its kind.
 
     Raises:

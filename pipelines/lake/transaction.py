@@ -7,18 +7,17 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from headrace.pipelines.lake import failpoints
-from headrace.pipelines.lake import home as homes
+from headrace.pipelines.lake import durable, failpoints
 from headrace.pipelines.lake.connect import literal
 
 if TYPE_CHECKING:
-    from headrace.pipelines.lake.lake import Lake
+    from headrace.pipelines.lake.connection import Connection
 
 
 class Transaction:
     """What can be done inside one unit of work."""
 
-    def __init__(self, lake: Lake, what: str) -> None:
+    def __init__(self, lake: Connection, what: str) -> None:
         self.lake = lake
         self.con = lake.con
         self.what = what
@@ -44,7 +43,7 @@ class Transaction:
         """Make finished data files survive a power loss; their digests are recorded at the end."""
         written = list(files)
         for file in written:
-            homes.sync_file(file)
+            durable.sync_file(file)
         for folder in {file.parent for file in written}:
             self.lake.sync_folder(folder)
         self._written += written
@@ -52,7 +51,7 @@ class Transaction:
     def seal(self) -> None:
         """Record the digests of all data files that this unit of work wrote."""
         self.record_files(
-            (self._relative(file), file.stat().st_size, homes.digest(file))
+            (self._relative(file), file.stat().st_size, durable.digest(file))
             for file in self._written
         )
         self.files += self._written
@@ -63,10 +62,10 @@ class Transaction:
 
         DuckLake commits no rows together with a merge. Readers know the file meanwhile.
         """
-        noted = homes.noted(self.lake.home)
+        noted = durable.noted(self.lake.home.merged)
         for file in self._written:
-            noted[self._relative(file)] = (file.stat().st_size, homes.digest(file))
-        homes.note(self.lake.home, noted)
+            noted[self._relative(file)] = (file.stat().st_size, durable.digest(file))
+        durable.note(self.lake.home.merged, noted)
         self.files += self._written
         self._written = []
 
@@ -97,7 +96,7 @@ class Transaction:
         moved = [folder / f"{uuid.uuid4()}.parquet" if f.parent != folder else f for f in files]
         for file, place in zip(files, moved, strict=True):
             if place != file:
-                homes.sync_file(file)
+                durable.sync_file(file)
                 file.replace(place)
         self.lake.sync_folder(folder)
         self._written += moved

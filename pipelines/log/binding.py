@@ -43,13 +43,12 @@ def prepare(settings: Settings) -> Topic | None:
     return topic
 
 
-def bind(tx: Transaction, topic: Topic) -> None:
+def bind(lake: Lake, tx: Transaction, topic: Topic) -> None:
     """Tie a home that is being made to a topic, at the topic's beginning.
 
     Raises:
         LogError: the topic's first records have expired, and nobody said that this is fine.
     """
-    lake = tx.lake
     address = Address.parse(str(lake.settings.log))
     with contextlib.closing(_kafka_log(lake, address, topic)) as log:
         begin = log.begin()
@@ -93,11 +92,10 @@ def open_topic(lake: Lake) -> Iterator[KafkaLog]:
     address = Address.parse(lake.settings.log or known)
     topic = kafka_client.describe(address, lake.settings)
     if topic is None or topic.identity != identity:
-        what = "is gone" if topic is None else "is another topic than"
+        what = f"is another topic now ({topic.identity})" if topic else "is gone"
         raise LogError(
-            f"{address} {what} the one that the home {lake.home.path} was made with ({identity}"
-            f"{'' if topic is None else f', now {topic.identity}'}). Bring the topic back, or "
-            "read the new one into a new home"
+            f"{address} {what}; the home {lake.home.path} was made with the topic {identity}. "
+            "Bring that one back, or read the new one into a new home"
         )
     kafka_client.check_usable(topic, address)
     check_partitions(address, topic.partitions, lake.home.partitions)

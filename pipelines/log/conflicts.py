@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from headrace.pipelines.fold.redeliveries import Suspect
 from headrace.pipelines.lake import checksums
-from headrace.pipelines.lake.lake import Lake
+from headrace.pipelines.lake.connection import Connection
 from headrace.pipelines.lake.transaction import Transaction
 from headrace.pipelines.position import Position
 
@@ -25,7 +25,7 @@ CONFLICT = "conflict: "
 _SAME_EVENT = "f.order_id = a.order_id AND f.source = a.source AND f.id = a.id"
 
 
-def in_log(lake: Lake, start: Position, end: Position) -> list[Suspect]:
+def in_log(lake: Connection, start: Position, end: Position) -> list[Suspect]:
     """Suspects from `start` up to `end`, found by reading the log's keys up to `end`."""
     from headrace.pipelines.log.scan import between
 
@@ -83,7 +83,7 @@ def record(tx: Transaction, suspects: Sequence[Suspect]) -> int:
     return len(found)
 
 
-def _raw(lake: Lake, suspects: Sequence[Suspect]) -> dict[tuple[int, int], str]:
+def _raw(lake: Connection, suspects: Sequence[Suspect]) -> dict[tuple[int, int], str]:
     import pyarrow as pa
 
     places = sorted({(s.partition, o) for s in suspects for o in (s.offset, s.first)})

@@ -27,8 +27,7 @@ import pyarrow as pa
 from pyarrow import ipc
 
 from headrace.pipelines.errors import LockError
-from headrace.pipelines.lake import checksums
-from headrace.pipelines.lake import home as homes
+from headrace.pipelines.lake import checksums, durable
 from headrace.pipelines.lake.lake import Lake
 from headrace.pipelines.log.embedded import Log
 from headrace.pipelines.logs import logger
@@ -158,10 +157,10 @@ class OrderIndex:
             "position": self.position.text(),
             "runs": {path.name: checksums.digest(path) for path in paths},
         }
-        manifest["sum"] = homes.sum_of(manifest)
+        manifest["sum"] = durable.sum_of(manifest)
         fresh = self._folder / "manifest.json.new"
         fresh.write_text(json.dumps(manifest), encoding="utf-8")
-        homes.sync_file(fresh)
+        durable.sync_file(fresh)
         fresh.replace(self._folder / "manifest.json")
         for file in self._folder.glob("*.arrow"):
             if file.name not in names:
@@ -174,7 +173,7 @@ class OrderIndex:
             manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
             position = Position.parse(manifest["position"])
             usable = (
-                manifest["sum"] == homes.sum_of(manifest)
+                manifest["sum"] == durable.sum_of(manifest)
                 and manifest["log_id"] == self._log.identity
                 and manifest["columns"] == list(TYPED_COLUMNS)
                 and self._log.end().covers(position)
@@ -189,7 +188,7 @@ class OrderIndex:
         path = self._folder / f"{uuid.uuid4()}.arrow"
         with pa.OSFile(str(path), "wb") as sink, ipc.new_file(sink, run.table.schema) as writer:
             writer.write_table(run.table)
-        homes.sync_file(path)
+        durable.sync_file(path)
         return _map(path)
 
     def _schema(self) -> pa.Schema:

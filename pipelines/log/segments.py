@@ -14,8 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from headrace.pipelines.lake import failpoints
-from headrace.pipelines.lake import home as homes
+from headrace.pipelines.lake import durable, failpoints
 from headrace.pipelines.log.partitioner import order_hashes
 from headrace.pipelines.position import Position
 from headrace.schemas.tables import EVENT_COLUMNS
@@ -69,7 +68,7 @@ def write(lake: Lake, events: pa.Table, now: datetime) -> Path:
             "PRESERVE_ORDER true)"
         )
         failpoints.here("append.written")
-        homes.sync_file(path)
+        durable.sync_file(path)
         lake.sync_folder(folder)
         failpoints.here("append.synced")
     except BaseException:

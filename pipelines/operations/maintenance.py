@@ -13,8 +13,7 @@ from pathlib import Path
 
 from headrace.pipelines.errors import LockError
 from headrace.pipelines.generations import registry
-from headrace.pipelines.lake import backups, checksums, failpoints
-from headrace.pipelines.lake import home as homes
+from headrace.pipelines.lake import backups, checksums, durable, failpoints
 from headrace.pipelines.lake.connect import literal
 from headrace.pipelines.lake.lake import Lake
 
@@ -74,13 +73,13 @@ def _merge(lake: Lake, schema: str, table: str) -> int:
 
 def _record_merged(lake: Lake) -> None:
     """Bring the digests of merged files into the lake, also those that a killed round left."""
-    noted = homes.noted(lake.home)
+    noted = durable.noted(lake.home.merged)
     if not noted:
         return
     with lake.writing("maintenance") as tx:
         wanted = checksums.unrecorded(lake)
         tx.record_files((p, size, sha) for p, (size, sha) in noted.items() if p in wanted)
-    homes.note(lake.home, {})
+    durable.note(lake.home.merged, {})
 
 
 def _drop_generations(lake: Lake) -> tuple[int, ...]:

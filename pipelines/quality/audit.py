@@ -16,9 +16,9 @@ from typing import Any, Protocol
 
 from headrace.pipelines.errors import DamageError, SeamError
 from headrace.pipelines.generations import registry
-from headrace.pipelines.generations.generation import Generation, table_columns
+from headrace.pipelines.generations.generation import Generation
+from headrace.pipelines.generations.staged import Staged
 from headrace.pipelines.lake import checksums
-from headrace.pipelines.lake.connect import literal
 from headrace.pipelines.lake.lake import Lake
 from headrace.pipelines.lake.transaction import Transaction
 from headrace.pipelines.log.embedded import Log
@@ -28,28 +28,8 @@ from headrace.pipelines.quality import suites
 from headrace.pipelines.quality.judge import Finding
 from headrace.pipelines.quality.relations import Stored, prepare
 from headrace.pipelines.settings import Settings
-from headrace.pipelines.views.load import View
 
 LEVELS = ("full", "core")
-
-
-@dataclass(frozen=True)
-class Staged:
-    """A finished base that nobody reads yet: its files, the views in it, and where it was cut."""
-
-    folder: Path
-    views: Mapping[str, View]
-    cut: Position
-    repeats: int
-
-    def relation(self, name: str) -> str:
-        """SQL for the rows of `orders`, `ledger`, or of a view's partials."""
-        return f"read_parquet({literal(self.folder / name / '*.parquet')})"
-
-    @property
-    def tables(self) -> dict[str, str]:
-        """Name to relation of all that it holds."""
-        return {name: self.relation(name) for name in table_columns(self.views)}
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from headrace.pipelines import notify
 from headrace.pipelines.errors import UsageError
 from headrace.pipelines.generations import registry
 from headrace.pipelines.generations.generation import Generation
@@ -19,7 +20,7 @@ from headrace.pipelines.lake.lake import Lake
 from headrace.pipelines.log.embedded import Log
 from headrace.pipelines.log.scan import between
 from headrace.pipelines.position import Position
-from headrace.pipelines.quality import alerts, audit, suites
+from headrace.pipelines.quality import audit, suites
 from headrace.pipelines.quality import judge as checks
 from headrace.pipelines.quality.judge import Finding
 from headrace.pipelines.quality.relations import Stored, prepare
@@ -75,7 +76,7 @@ def check(lake: Lake, suite: str = "served") -> Checked:
             report=report, seconds=seconds, generation=line.number, base=line.base,
         )  # fmt: skip
     if failures:
-        alerts.send(
+        notify.send(
             lake.settings,
             "audit",
             f"the check of {suite} failed: {'; '.join(map(str, failures))}",

@@ -15,22 +15,21 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Self
 
 import duckdb
 
 from headrace.pipelines import settings
-from headrace.pipelines.errors import HomeError, UsageError
+from headrace.pipelines.bootstrap import open_lake
+from headrace.pipelines.errors import HomeError
 from headrace.pipelines.generations import registry
 from headrace.pipelines.generations.generation import Generation
-from headrace.pipelines.generations.recompute import recomputed
-from headrace.pipelines.lake import checksums
+from headrace.pipelines.lake import checksums, data_files
 from headrace.pipelines.lake import home as homes
 from headrace.pipelines.lake.guarded_sql import Rows, as_ours, check_select, guard, plain, select
-from headrace.pipelines.lake.lake import Lake, open_lake
-from headrace.pipelines.log.embedded import Log
+from headrace.pipelines.lake.lake import Lake
 from headrace.pipelines.position import Position
 
 RESTATEMENTS = (
@@ -162,7 +161,7 @@ class Serving:
             self._line = (snapshot, registry.trusted(registry.read(self._lake)))
         return self._line[1]
 
-    def _read_by(self, sql: str, line: Generation) -> set[checksums.Table]:
+    def _read_by(self, sql: str, line: Generation) -> set[data_files.Table]:
         """The tables that a query reads, behind the views; all that are served if in doubt."""
         everything = line.stored()
         try:
@@ -173,61 +172,3 @@ class Serving:
         if not all(part[1:] for part in parts):
             return everything
         return {(part[-2], part[-1]) for part in parts}
-
-
-def query_at(lake: Lake, sql: str, at: Position) -> Answer:
-    """Answer one SELECT as of any position of the log, recomputed from the log.
-
-    Raises:
-        LogError: the log does not reach that far.
-        QueryError: the SQL was refused or failed.
-    """
-    check_select(sql)
-    guard(lake)
-    log = Log(lake)
-    log.check(at)
-    line = registry.read(lake)
-    with recomputed(lake, log, at, "at_"):
-        con = lake.con
-        made = ["orders", "ledger", *line.views]
-        try:
-            for name in ("orders", "ledger"):
-                con.execute(f"CREATE OR REPLACE TEMP VIEW {name} AS FROM at_{name}")
-            for name, view in line.views.items():
-                text = view.full_sql(f"at_{view.source}")
-                con.execute(f'CREATE OR REPLACE TEMP VIEW "{name}" AS {text}')
-            found = select(lake, sql)
-        finally:
-            for name in made:
-                con.execute(f'DROP VIEW IF EXISTS temp."{name}"')
-    return Answer(**vars(found), cut=at, position=at, logic=line.logic, generation=line.number)
-
-
-def parse_at(text: str, lake: Lake) -> Position:
-    """Read `--at`: a position, or a time whose position is looked up in the log.
-
-    Raises:
-        UsageError: it is neither, or no position of this log.
-    """
-    log = Log(lake)
-    if not text.lstrip().startswith("{"):
-        return log.position_at(parse_time(text))
-    position, end = Position.parse(text), log.end()
-    if len(position.offsets) != len(end.offsets) or not end.covers(position):
-        raise UsageError(f"the log has no position {position}: it ends at {end}")
-    return position
-
-
-def parse_time(text: str) -> datetime:
-    """Read a date or an ISO 8601 time; without an offset it is UTC.
-
-    Raises:
-        UsageError: it is neither.
-    """
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError as e:
-        raise UsageError(
-            f"{text!r} is no time; write one such as 2011-06-01 or 2011-06-01T12:00:00Z"
-        ) from e
-    return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment

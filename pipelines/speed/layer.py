@@ -8,7 +8,7 @@ difference. It may be killed at any point: what is not committed was never there
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -242,22 +242,6 @@ class Speed:
             change.repeats,
         )
         return Commit(number, change.events, change.repeats, target)
-
-
-def summary(
-    commits: Sequence[Commit], position: Position, seconds: float
-) -> tuple[dict[str, object], str]:
-    """What a run of the speed layer did: for a program, and for a person."""
-    events, repeats = sum(c.events for c in commits), sum(c.repeats for c in commits)
-    result = {
-        "commits": len(commits),
-        "events": events,
-        "repeats": repeats,
-        "position": position.as_dict(),
-        "seconds": round(seconds, 3),
-    }
-    text = f"{events:,} events in {len(commits)} commits, {repeats:,} redelivered; at {position}"
-    return result, text
 
 
 class _MovedError(Exception):

@@ -2,8 +2,8 @@
 
     python -m headrace.pipelines.speed.worker --home HOME --topic TOPIC --all 8 --partitions 0,4
 
-It is told what to do by `worker_pool`, a line of JSON at a time, and reads ahead meanwhile. It opens no
-lake: it knows Kafka, the files of the order index, and a folder to stage its part in.
+It is told what to do by `worker_pool`, a line of JSON at a time, and reads ahead meanwhile. It
+opens no lake: it knows Kafka, the files of the order index, and a folder to stage its part in.
 """
 
 from __future__ import annotations

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from headrace.pipelines.lake.lake import Lake, open_lake
+from headrace.pipelines.bootstrap import open_lake
+from headrace.pipelines.lake.lake import Lake
 from headrace.pipelines.log import quarantine
 from headrace.pipelines.log.binding import open_log
 from headrace.pipelines.log.port import EventLog, Fetched

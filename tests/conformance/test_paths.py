@@ -14,8 +14,8 @@ from headrace.pipelines.generations import registry
 from headrace.pipelines.log.embedded import Log
 from headrace.pipelines.operations import maintenance
 from headrace.pipelines.position import Position
-from headrace.pipelines.replay import replay
-from headrace.pipelines.serving import query as serving
+from headrace.pipelines.replay import build, promote
+from headrace.pipelines.serving import time_travel
 from tests.conformance.paths import (
     BUILT_IN,
     TABLES,
@@ -132,18 +132,18 @@ def test_base_and_deltas_in_turn(shop_lake: Lake) -> None:
 def test_replay_from_the_beginning(shop_lake: Lake) -> None:
     append(shop_lake, combined(8))
     run_speed(shop_lake)
-    done = replay.replay(shop_lake, None)
+    done = build.replay(shop_lake, None)
     assert (done.events, done.diff.equal) == (Log(shop_lake).end().total, True)
     assert_exact(shop_lake, done.generation)
-    replay.promote(shop_lake, done.generation)
+    promote.promote(shop_lake, done.generation)
     assert_exact(shop_lake)
 
 
 def test_replay_from_the_beginning_without_anything_before_it(shop_lake: Lake) -> None:
     append(shop_lake, combined(8, shops=1))
-    done = replay.replay(shop_lake, None)
+    done = build.replay(shop_lake, None)
     assert done.diff.position.total == 0
-    replay.promote(shop_lake, done.generation)
+    promote.promote(shop_lake, done.generation)
     run_speed(shop_lake)
     assert_exact(shop_lake)
 
@@ -165,13 +165,13 @@ def test_replay_from_a_time_remembers_what_began_before_it(
         run_speed(lake, 60)
     else:
         batch.run(lake, engine="duckdb")
-    done = replay.replay(lake, SECOND_DAY)
+    done = build.replay(lake, SECOND_DAY)
     assert done.requested.total == len(early)
     # Once the batch at the end has replaced the base, only the beginning is left to start from.
     assert done.started_at.total == (len(early) if engine == "speed" else 0)
     assert done.diff.equal
     assert_exact(lake, done.generation)
-    replay.promote(lake, done.generation)
+    promote.promote(lake, done.generation)
     assert_exact(lake)
 
 
@@ -179,14 +179,14 @@ def test_promotion_and_rollback_catch_up_first(shop_lake: Lake) -> None:
     first, second, third = thirds(combined(10, shops=2))
     append(shop_lake, first)
     run_speed(shop_lake)
-    built = replay.replay(shop_lake, None).generation
+    built = build.replay(shop_lake, None).generation
     append(shop_lake, second)
     run_speed(shop_lake)
-    assert replay.promote(shop_lake, built).number == built
+    assert promote.promote(shop_lake, built).number == built
     assert_exact(shop_lake)
     append(shop_lake, third)
     run_speed(shop_lake)
-    assert replay.rollback(shop_lake).number == 1
+    assert promote.rollback(shop_lake).number == 1
     assert_exact(shop_lake)
     assert_exact(shop_lake, built)
 
@@ -212,7 +212,7 @@ def test_a_query_at_any_position_is_what_was_true_there(shop_lake: Lake) -> None
         at = Position(tuple(rng.randint(0, offset) for offset in end.offsets))
         expected = oracle.recompute(logged(shop_lake, at))
         for name in ("orders", "revenue_by_day", "shelf"):
-            answer = serving.query_at(shop_lake, f"SELECT * FROM {name}", at)
+            answer = time_travel.query_at(shop_lake, f"SELECT * FROM {name}", at)
             found = oracle.Table(answer.columns, Counter(answer.rows))
             assert differences({name: found}, expected) == []
 
@@ -226,12 +226,12 @@ def test_a_changed_view_is_exact_for_what_came_before_it(make_lake: MakeLake) ->
     run_speed(lake)
     for name, sql in oracle.USER_VIEWS.items():
         (lake.home.views / f"{name}.sql").write_text(sql, encoding="utf-8")
-    done = replay.replay(lake, NOON + timedelta(days=90))
+    done = build.replay(lake, NOON + timedelta(days=90))
     assert done.diff.logic_changed
     assert set(done.diff.added) == set(oracle.USER_VIEWS)
     assert_exact(lake, names=BUILT_IN)
     assert_exact(lake, done.generation)
-    replay.promote(lake, done.generation)
+    promote.promote(lake, done.generation)
     append(lake, third)
     run_speed(lake)
     assert_exact(lake)

@@ -16,9 +16,10 @@ import pytest
 from headrace.jobs.streaming import main as streaming
 from headrace.jobs.streaming.query import Stream
 from headrace.pipelines import settings
+from headrace.pipelines.bootstrap import open_lake
 from headrace.pipelines.errors import LogError
 from headrace.pipelines.generations import registry
-from headrace.pipelines.lake.lake import Lake, open_lake
+from headrace.pipelines.lake.lake import Lake
 from headrace.pipelines.log.binding import open_topic
 from headrace.pipelines.log.embedded import Log
 from headrace.pipelines.speed import loop

@@ -7,9 +7,8 @@ import signal
 from dataclasses import dataclass
 from pathlib import Path
 
-from headrace.pipelines import settings
+from headrace.pipelines import bootstrap, settings
 from headrace.pipelines.generations import registry
-from headrace.pipelines.lake import lake
 from headrace.pipelines.log import quarantine
 from headrace.pipelines.log.embedded import Log
 from tests.e2e.command import Headrace, Outcome
@@ -72,7 +71,9 @@ class Counts:
 
 def counts(headrace: Headrace) -> Counts:
     """Look what a home holds."""
-    with lake.open_lake(settings.load(headrace.home, environ={}, threads=1), read_only=True) as at:
+    with bootstrap.open_lake(
+        settings.load(headrace.home, environ={}, threads=1), read_only=True
+    ) as at:
         line = registry.read(at)
         return Counts(
             Log(at).end().total, line.position.total, quarantine.count(at), line.number, line.base

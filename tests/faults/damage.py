@@ -20,10 +20,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from headrace.pipelines import settings
+from headrace.pipelines import bootstrap, settings
 from headrace.pipelines.errors import HeadraceError
 from headrace.pipelines.generations import registry
-from headrace.pipelines.lake import checksums, lake
+from headrace.pipelines.lake import data_files, lake
 from headrace.pipelines.serving import query as serving
 from tests.conformance.paths import logged
 from tests.e2e.command import Headrace
@@ -174,7 +174,7 @@ def make(folder: Path) -> Home:
 def opened(headrace: Headrace) -> lake.Lake:
     """The lake of a home, for reading."""
     chosen = settings.load(headrace.home, environ={}, threads=1)
-    return lake.open_lake(chosen, read_only=True)
+    return bootstrap.open_lake(chosen, read_only=True)
 
 
 def target(home: Home, what: str, chance: random.Random) -> Path:
@@ -186,7 +186,7 @@ def target(home: Home, what: str, chance: random.Random) -> Path:
     if what == "index":
         return chance.choice(sorted((root / "index").glob("*.arrow")))
     with opened(home.headrace) as at:
-        named = checksums.files(at)
+        named = data_files.files(at)
     tables = {"segment": ("sys", "events"), "quarantine": ("sys", "quarantine")}
     if what in tables:
         fitting = [f for f in named if (f.schema, f.table) == tables[what]]

@@ -270,7 +270,8 @@ def commands() -> Iterator[tuple[Path, Commands]]:
 
 
 _OURS = (
-    "log.segments", "batch.run", "cli.answers", "cli.generations", "cli.events", "cli.layers",
+    "log.segments", "batch.run", "cli.query", "cli.generations", "cli.ingest", "cli.speed",
+    "cli.batch", "cli.status", "cli.verify", "cli.operations",
     "operations.maintenance", "replay.replay", "quality.verify", "views.load",
 )  # fmt: skip
 _NEEDED = ("duckdb", "numpy", "pyarrow", *(f"headrace.pipelines.{name}" for name in _OURS))

@@ -23,11 +23,11 @@ from itertools import cycle
 from pathlib import Path
 
 from headrace.pipelines.batch import run as batch
-from headrace.pipelines.lake.lake import Lake, open_lake
-from headrace.pipelines.lake.tables import create
+from headrace.pipelines.bootstrap import create, open_lake
+from headrace.pipelines.lake.lake import Lake
 from headrace.pipelines.log.embedded import Log
 from headrace.pipelines.quality import verify
-from headrace.pipelines.replay import replay
+from headrace.pipelines.replay import build, promote
 from headrace.pipelines.settings import load
 from headrace.pipelines.speed.layer import Speed
 from tests.e2e.command import Headrace
@@ -240,9 +240,9 @@ class Run:
 
     def _second_generation(self, lake: Lake, command: str) -> None:
         """So that there is something to switch to."""
-        made = replay.replay(lake, None)
+        made = build.replay(lake, None)
         if command == "rollback":
-            replay.promote(lake, made.generation)
+            promote.promote(lake, made.generation)
 
     def _feed(self, lake: Lake) -> None:
         sent = self._lines()

@@ -25,14 +25,14 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from headrace.pipelines import settings
+from headrace.pipelines import bootstrap, settings
 from headrace.pipelines.batch import run as batch
 from headrace.pipelines.errors import HeadraceError, LockError, SeamError
-from headrace.pipelines.lake import lake, tables
+from headrace.pipelines.lake import lake
 from headrace.pipelines.log.embedded import Log
 from headrace.pipelines.operations import maintenance
 from headrace.pipelines.position import Position
-from headrace.pipelines.replay import replay
+from headrace.pipelines.replay import build, promote
 from headrace.pipelines.serving import query as serving
 from headrace.pipelines.speed.layer import Speed
 from tests.e2e.command import REPOSITORY, environment
@@ -128,7 +128,7 @@ def write(folder: Path, publishes: int, seed: int, pause: float) -> dict[str, An
     def switch() -> None:
         chance = random.Random(seed)
         try:
-            with lake.open_lake(chosen) as at:
+            with bootstrap.open_lake(chosen) as at:
                 while not over.is_set():
                     try:
                         _switch(at, chance, done)
@@ -144,7 +144,7 @@ def write(folder: Path, publishes: int, seed: int, pause: float) -> dict[str, An
     switcher = threading.Thread(target=switch)
     commits = 0
     with (
-        lake.open_lake(chosen) as at,
+        bootstrap.open_lake(chosen) as at,
         Speed.open(at, commit_events=40) as speed,
         (folder / "lines").open("ab") as sent,
     ):
@@ -173,12 +173,12 @@ def _switch(at: lake.Lake, chance: random.Random, done: dict[str, int]) -> None:
         made = batch.run(at, engine="duckdb", incremental=chance.random() < 0.5)
         done["publishes"] += made is not None
     elif what == "replay":
-        found = replay.replay(at, None)
-        replay.promote(at, found.generation)
+        found = build.replay(at, None)
+        promote.promote(at, found.generation)
         done["promotes"] += 1
     elif what == "rollback":
         try:
-            replay.rollback(at)
+            promote.rollback(at)
         except HeadraceError:
             return  # there is nothing to go back to yet
         done["rollbacks"] += 1
@@ -236,7 +236,7 @@ def run(
     `pause` is the seconds between two commits, and between two switches: readers want a turn too.
     """
     chosen = settings.load(folder / "home", environ={}, partitions=PARTITIONS)
-    tables.create(chosen)
+    bootstrap.create(chosen)
     writer = _start("write", folder, publishes, seed, pause)
     asking = [_start("read", folder, queries // readers, seed + n, pause) for n in range(readers)]
     told = [process.communicate()[0] for process in asking]

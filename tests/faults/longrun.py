@@ -23,7 +23,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from headrace.pipelines.lake.tables import create
+from headrace.pipelines.bootstrap import create
 from headrace.pipelines.position import Position
 from headrace.pipelines.settings import load
 from tests.faults import crashing

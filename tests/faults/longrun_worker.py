@@ -14,13 +14,14 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from headrace.pipelines.batch import run as batch
+from headrace.pipelines.bootstrap import open_lake
 from headrace.pipelines.lake import failpoints
-from headrace.pipelines.lake.lake import Lake, open_lake
+from headrace.pipelines.lake.lake import Lake
 from headrace.pipelines.log import quarantine
 from headrace.pipelines.log.embedded import Log
 from headrace.pipelines.operations import maintenance
 from headrace.pipelines.quality import verify
-from headrace.pipelines.replay import replay
+from headrace.pipelines.replay import build, promote
 from headrace.pipelines.settings import Settings
 from headrace.pipelines.speed.layer import Speed
 from tests.fuzz.model import Totals
@@ -133,7 +134,7 @@ def _verify(lake: Lake) -> Reply:
 
 
 def _replay(lake: Lake, asked: Reply) -> Reply:
-    diff = replay.replay(lake, asked["since"]).diff
+    diff = build.replay(lake, asked["since"]).diff
     return {"generation": diff.generation, "wrong": diff.comparison.wrong}
 
 
@@ -154,9 +155,9 @@ def _done(lake: Lake, speed: Speed, asked: Reply) -> Reply:  # noqa: PLR0911 - o
         case "replay":
             return _replay(lake, asked)
         case "promote":
-            return {"live": replay.promote(lake).number}
+            return {"live": promote.promote(lake).number}
         case "rollback":
-            return {"live": replay.rollback(lake).number}
+            return {"live": promote.rollback(lake).number}
         case "verify":
             return _verify(lake)
         case "since":

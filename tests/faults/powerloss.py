@@ -19,8 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from headrace.pipelines import settings
-from headrace.pipelines.lake import lake
+from headrace.pipelines import bootstrap, settings
 from headrace.pipelines.log import quarantine
 from tests.e2e.command import Headrace
 from tests.e2e.orders import Truth, events, write
@@ -226,7 +225,7 @@ class Machine:
     def _found(self) -> tuple[Counter[bytes], Counter[bytes]]:
         """The lines in the log, and those in open quarantine."""
         chosen = settings.load(self.home, environ={}, threads=1)
-        with lake.open_lake(chosen, read_only=True) as at:
+        with bootstrap.open_lake(chosen, read_only=True) as at:
             logged = at.rows("SELECT raw FROM sys.events")
             entries = quarantine.entries(at)
         return Counter(row[0].encode() for row in logged), Counter(e.raw for e in entries)

@@ -14,7 +14,7 @@ from headrace.pipelines.log import quarantine
 from headrace.pipelines.log.embedded import Log
 from headrace.pipelines.operations.status import status
 from headrace.pipelines.quality import verify
-from headrace.pipelines.replay import replay
+from headrace.pipelines.replay import build, promote
 from tests.conformance.paths import BUILT_IN, append, assert_exact, run_speed
 from tests.conformance.streams import paid, placed
 from tests.e2e.command import Headrace
@@ -83,7 +83,7 @@ def test_our_clock_may_jump_an_hour_either_way_at_every_step(lake: Lake) -> None
         if step == "speed":
             run_speed(lake, 5)
         elif step == "replay":
-            replay.promote(lake, replay.replay(lake, None).generation)
+            promote.promote(lake, build.replay(lake, None).generation)
         else:
             batch.run(lake, engine="duckdb", incremental=step == "incremental")
         run_speed(lake)

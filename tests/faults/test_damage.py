@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from headrace.pipelines import settings
+from headrace.pipelines.bootstrap import open_lake
 from headrace.pipelines.errors import DamageError, HomeError, LogError
-from headrace.pipelines.lake import backups, checksums
+from headrace.pipelines.lake import backups, data_files, durable
 from headrace.pipelines.lake import home as homes
-from headrace.pipelines.lake.lake import open_lake
 from headrace.pipelines.speed.layer import Speed
 from tests.e2e.command import Headrace
 from tests.e2e.orders import events, write
@@ -94,7 +94,7 @@ def segment(home: Home, nth: int) -> Path:
     """A segment of the log: 0 is the merged one, the last the youngest."""
     with damage.opened(home.headrace) as at:
         found = sorted(
-            checksums.files(at, [("sys", "events")]), key=lambda f: (f.first_row or 0, f.path)
+            data_files.files(at, [("sys", "events")]), key=lambda f: (f.first_row or 0, f.path)
         )
     return home.headrace.home / "lake" / found[nth].path
 
@@ -279,9 +279,9 @@ def test_every_data_file_has_its_digest_and_those_of_files_that_are_gone_are_dro
 ) -> None:
     home.headrace.json("maintain", keep_snapshots=0)
     with damage.opened(home.headrace) as at:
-        named = checksums.files(at)
+        named = data_files.files(at)
         recorded = {path for (path,) in at.rows("SELECT path FROM sys.files")}
-    assert all(f.digest == homes.digest(home.headrace.home / "lake" / f.path) for f in named)
+    assert all(f.digest == durable.digest(home.headrace.home / "lake" / f.path) for f in named)
     on_disk = {
         p.relative_to(home.headrace.home / "lake").as_posix()
         for p in (home.headrace.home / "lake").rglob("*.parquet")
@@ -318,7 +318,7 @@ def test_files_that_were_checked_at_a_snapshot_are_not_looked_at_again(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hashed: list[Path] = []
-    digest = homes.digest
+    digest = durable.digest
     monkeypatch.setattr(homes, "digest", lambda path: hashed.append(path) or digest(path))
     with damage.serving.connect(home.headrace.home, threads=1) as served:
         served.query("SELECT count(*) FROM country_sales")
@@ -333,7 +333,7 @@ def test_the_speed_layer_hashes_new_segments_only(
 ) -> None:
     home.headrace.json("append", home.more)
     hashed: list[Path] = []
-    digest = homes.digest
+    digest = durable.digest
     monkeypatch.setattr(homes, "digest", lambda path: hashed.append(path) or digest(path))
     chosen = settings.load(home.headrace.home, environ={}, threads=1)
     newest = segment(home, -1)

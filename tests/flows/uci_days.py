@@ -56,7 +56,7 @@ def story(folder: Path, days: list[Path], at_once: int) -> int:
     """Let the files come in, a few at a time; then once more."""
     from headrace.flows.ingest import ingest
     from headrace.pipelines import settings
-    from headrace.pipelines.lake.lake import open_lake
+    from headrace.pipelines.bootstrap import open_lake
     from headrace.pipelines.quality.verify import verify
     from headrace.pipelines.speed.layer import Speed
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from headrace.pipelines.cli import console
-from headrace.pipelines.cli.events import json_option
+from headrace.pipelines.cli.options import json_option
 
 if TYPE_CHECKING:
     from tests.fuzz.fuzzer import Outcome

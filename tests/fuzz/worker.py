@@ -23,15 +23,16 @@ from typing import Any
 
 from headrace.pipelines import settings as all_settings
 from headrace.pipelines.batch import run as batch
+from headrace.pipelines.bootstrap import open_lake
 from headrace.pipelines.errors import HeadraceError, JobError
 from headrace.pipelines.generations import registry
 from headrace.pipelines.lake import failpoints
-from headrace.pipelines.lake.lake import Lake, open_lake
+from headrace.pipelines.lake.lake import Lake
 from headrace.pipelines.log.embedded import Log
 from headrace.pipelines.operations import maintenance
 from headrace.pipelines.processes import run_without_pandas
 from headrace.pipelines.quality import verify
-from headrace.pipelines.replay import replay
+from headrace.pipelines.replay import build, promote
 from headrace.pipelines.speed.layer import Speed
 from tests.oracle.fold import USER_VIEWS
 
@@ -134,7 +135,7 @@ class Worker:
                 self._midway(left.pop(), lake)
 
         since = None if step["since"] is None else datetime.fromisoformat(step["since"])
-        diff = replay.replay(lake, since, progress=progress).diff
+        diff = build.replay(lake, since, progress=progress).diff
         return {"wrong": diff.comparison.wrong, "promotable": diff.promotable}
 
     def _midway(self, step: dict[str, Any], lake: Lake) -> None:
@@ -183,12 +184,12 @@ def _abandon(step: dict[str, Any], lake: Lake) -> dict[str, Any]:
 
 
 def _promote(step: dict[str, Any], lake: Lake) -> dict[str, Any]:
-    return {"generation": replay.promote(lake, step["generation"]).number}
+    return {"generation": promote.promote(lake, step["generation"]).number}
 
 
 def _rollback(step: dict[str, Any], lake: Lake) -> dict[str, Any]:
     del step
-    return {"generation": replay.rollback(lake).number}
+    return {"generation": promote.rollback(lake).number}
 
 
 def _maintain(step: dict[str, Any], lake: Lake) -> dict[str, Any]:

@@ -137,7 +137,7 @@ def _upcast() -> None:
 
 
 def _parity() -> None:
-    from headrace.pipelines.replay.replay import Diff
+    from headrace.pipelines.replay.promote import Diff
 
     _set(Diff, "promotable", True)
 

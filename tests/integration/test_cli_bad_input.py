@@ -12,8 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from headrace.pipelines import settings
-from headrace.pipelines.lake import lake
+from headrace.pipelines import bootstrap, settings
 from headrace.pipelines.log import quarantine
 from tests.e2e.command import (
     SCRIPT,
@@ -66,7 +65,7 @@ def test_binary_garbage_is_kept_byte_by_byte_and_good_events_around_it_go_in(
     expected = [line for line in lines if line.strip()]
     told = headrace.json("append", path)
     assert (told["accepted"], told["quarantined"]) == (2, len(expected))
-    with lake.open_lake(settings.load(headrace.home, environ={}), read_only=True) as at:
+    with bootstrap.open_lake(settings.load(headrace.home, environ={}), read_only=True) as at:
         assert [entry.raw for entry in quarantine.entries(at)] == expected
 
 

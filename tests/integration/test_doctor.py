@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from headrace.pipelines import settings
-from headrace.pipelines.lake import checksums
-from headrace.pipelines.lake.lake import Lake, open_lake
-from headrace.pipelines.operations.doctor import case as doctor
+from headrace.pipelines.bootstrap import open_lake
+from headrace.pipelines.lake import data_files
+from headrace.pipelines.lake.lake import Lake
+from headrace.pipelines.operations.doctor import examine
 from tests.e2e.command import Headrace, lock_holder
 from tests.e2e.orders import events, write
 from tests.integration.conftest import nothing_lost
@@ -111,7 +112,7 @@ def test_scratch_of_a_dead_process_is_a_note(filled: Headrace) -> None:
 def test_a_number_of_rows_that_is_not_the_files_own_is_found(filled: Headrace) -> None:
     with lake_of(filled) as at:
         at.side.execute(
-            f"UPDATE {checksums.METADATA}.ducklake_data_file SET record_count = record_count + 1 "
+            f"UPDATE {data_files.METADATA}.ducklake_data_file SET record_count = record_count + 1 "
             "WHERE path LIKE 'append-%'"
         )
     (wrong, *_) = findings(filled, "footers")
@@ -122,10 +123,10 @@ def test_a_number_of_rows_that_is_not_the_files_own_is_found(filled: Headrace) -
 def test_bounds_that_are_not_the_files_own_are_found(filled: Headrace) -> None:
     with lake_of(filled) as at:
         at.side.execute(
-            f"UPDATE {checksums.METADATA}.ducklake_file_column_stats SET max_value = '1' WHERE "
-            f"column_id = (SELECT column_id FROM {checksums.METADATA}.ducklake_column "
+            f"UPDATE {data_files.METADATA}.ducklake_file_column_stats SET max_value = '1' WHERE "
+            f"column_id = (SELECT column_id FROM {data_files.METADATA}.ducklake_column "
             "WHERE column_name = 'offset') AND data_file_id IN (SELECT data_file_id FROM "
-            f"{checksums.METADATA}.ducklake_data_file WHERE path LIKE 'append-%')"
+            f"{data_files.METADATA}.ducklake_data_file WHERE path LIKE 'append-%')"
         )
     (wrong, *_) = findings(filled, "footers")
     assert wrong["state"] == "wrong"
@@ -170,4 +171,4 @@ def test_the_checks_are_a_list_that_can_be_added_to() -> None:
     assert {check.__name__ for check in checks} == {
         f"check_{name.replace(' ', '_')}" for name in {*CHECKS, "broker", "topic"}
     }
-    assert doctor.wrong([]) == []
+    assert examine.wrong([]) == []

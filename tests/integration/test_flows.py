@@ -14,12 +14,13 @@ import pytest
 
 from headrace.flows.schedules import FLOWS, schedule
 from headrace.pipelines import settings
+from headrace.pipelines.bootstrap import open_lake
 from headrace.pipelines.errors import JobError, UsageError
 from headrace.pipelines.generations import registry
 from headrace.pipelines.generator.generator import generate
 from headrace.pipelines.ingest.append import append_lines
 from headrace.pipelines.ingest.ndjson import Line
-from headrace.pipelines.lake.lake import Lake, open_lake
+from headrace.pipelines.lake.lake import Lake
 from headrace.pipelines.speed.layer import Speed
 from tests.e2e.command import Headrace
 from tests.flows.server import Server, prefect_server, serving, wait_for

@@ -14,8 +14,8 @@ from kafka import TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType, NewPartitions, NewTopic
 
 from headrace.pipelines import settings
+from headrace.pipelines.bootstrap import open_lake
 from headrace.pipelines.errors import LogError
-from headrace.pipelines.lake.lake import open_lake
 from headrace.pipelines.log.binding import EXPIRED, open_log
 from headrace.pipelines.log.kafka.client import Address
 from headrace.pipelines.log.port import EventLog

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from headrace.pipelines import settings
+from headrace.pipelines.bootstrap import open_lake
 from headrace.pipelines.errors import LockError
 from headrace.pipelines.generator.generator import generate
 from headrace.pipelines.ingest.landing import land
-from headrace.pipelines.lake.lake import open_lake
 from headrace.pipelines.quality.verify import verify
 from tests.e2e.command import Headrace, lock_holder
 

@@ -10,7 +10,7 @@ from headrace.pipelines.generator.generator import generate
 from headrace.pipelines.log.embedded import Log
 from headrace.pipelines.operations import maintenance
 from headrace.pipelines.quality.verify import verify
-from headrace.pipelines.replay import replay
+from headrace.pipelines.replay import build, promote
 from headrace.pipelines.speed.layer import Speed
 
 if TYPE_CHECKING:
@@ -66,10 +66,10 @@ def test_generations_nobody_can_return_to_are_dropped(make_lake: MakeLake) -> No
     with Speed.open(lake) as speed:
         speed.run()
     for _ in range(3):
-        replay.replay(lake, None)
-    replay.promote(lake, 3)
+        build.replay(lake, None)
+    promote.promote(lake, 3)
     done = maintenance.maintain(lake)
     assert done.generations_dropped == (2,)
     assert registry.live_number(lake) == 3
-    assert replay.rollback(lake).number == 1
+    assert promote.rollback(lake).number == 1
     assert verify(lake).equal

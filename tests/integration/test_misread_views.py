@@ -12,7 +12,7 @@ from headrace.pipelines.batch import run as batch
 from headrace.pipelines.errors import SeamError
 from headrace.pipelines.generations import generation, registry
 from headrace.pipelines.quality.verify import verify
-from headrace.pipelines.replay import replay
+from headrace.pipelines.replay import build, promote
 from headrace.pipelines.serving.query import Serving
 from headrace.pipelines.views import load as views
 from headrace.pipelines.views import parse, scalars
@@ -84,8 +84,8 @@ def test_a_batch_replaces_a_misread_view_at_once_and_says_why(misread: Lake) -> 
 
 def test_a_promoted_replay_restates_each_cell_of_a_misread_view(misread: Lake) -> None:
     wrong = dict(misread.rows("SELECT currency, others FROM main.others"))
-    number = replay.replay(misread, None).generation
-    replay.promote(misread, number)
+    number = build.replay(misread, None).generation
+    promote.promote(misread, number)
     told = misread.rows("SELECT view, measure, old, cause FROM sys.restatements")
     assert {(view, measure) for view, measure, _, _ in told} == {("others", "others")}
     assert sorted(old for _, _, old, _ in told) == sorted(str(n) for n in wrong.values())
@@ -93,7 +93,7 @@ def test_a_promoted_replay_restates_each_cell_of_a_misread_view(misread: Lake) -
     run_speed(misread)
     assert verify(misread).equal
     with pytest.raises(SeamError, match="NOT LIKE was read as LIKE"):
-        replay.rollback(misread)
+        promote.rollback(misread)
 
 
 def test_a_view_without_that_is_not_touched(make_lake: MakeLake) -> None:

@@ -15,7 +15,7 @@ from headrace.pipelines.log.embedded import Log
 from headrace.pipelines.log.order_index import OrderIndex
 from headrace.pipelines.log.partitioner import order_hashes
 from headrace.pipelines.position import Position, step_towards
-from headrace.pipelines.replay.replay import replay
+from headrace.pipelines.replay.build import replay
 from headrace.pipelines.speed.layer import Speed
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ import pytest
 
 from headrace.pipelines import settings
 from headrace.pipelines.batch import run as batch
+from headrace.pipelines.bootstrap import open_lake
 from headrace.pipelines.errors import JobError
 from headrace.pipelines.generations import registry
-from headrace.pipelines.lake.lake import open_lake
 from tests.conformance.paths import BUILT_IN, assert_exact, run_speed
 from tests.e2e.command import Headrace
 from tests.e2e.orders import Truth, events, write

@@ -12,7 +12,7 @@ import pytest
 from headrace.pipelines.batch import run as batch
 from headrace.pipelines.errors import JobError
 from headrace.pipelines.generations import registry, restatements
-from headrace.pipelines.replay import replay
+from headrace.pipelines.replay import build, promote
 from tests.conformance.paths import BUILT_IN, append, assert_exact, run_speed
 from tests.e2e.command import Headrace
 from tests.e2e.orders import events, write
@@ -84,7 +84,7 @@ def test_on_unchanged_logic_a_publish_restates_nothing(lake: Lake, incremental: 
 
 def _staged_like_live(lake: Lake) -> Any:
     """The live base once more as files."""
-    from headrace.pipelines.quality.audit import Staged
+    from headrace.pipelines.generations.staged import Staged
 
     line = registry.read(lake)
     folder = lake.home.path / "again"
@@ -178,12 +178,12 @@ def test_a_promoted_generation_of_other_logic_writes_down_each_cell_that_changed
     run_speed(lake)
     other = sql.replace("FROM orders", "FROM ledger")
     (lake.home.views / "mine.sql").write_text(other, encoding="utf-8")
-    built = replay.replay(lake, None)
+    built = build.replay(lake, None)
     assert ledger(lake) == [], "nobody reads it yet"
-    replay.promote(lake, built.generation)
+    promote.promote(lake, built.generation)
     change = ("mine", '{"currency":"EUR"}', "n", "2", "5", "changed logic", None)
     assert ledger(lake) == [change]
-    replay.rollback(lake)
+    promote.rollback(lake)
     back = ("mine", '{"currency":"EUR"}', "n", "5", "2", "changed logic", None)
     assert ledger(lake) == sorted([change, back])
 

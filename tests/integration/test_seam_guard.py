@@ -17,7 +17,7 @@ from headrace.pipelines.lake.lake import Lake
 from headrace.pipelines.log.embedded import Log
 from headrace.pipelines.position import Position
 from headrace.pipelines.quality import verify
-from headrace.pipelines.replay import replay
+from headrace.pipelines.replay import build, promote
 from headrace.pipelines.serving import query as serving
 from headrace.pipelines.speed.layer import Speed
 from tests.conformance.paths import BUILT_IN, append, assert_exact, run_speed, served
@@ -109,7 +109,7 @@ def test_a_view_of_a_base_that_was_replaced_behind_its_back_gives_no_answer(lake
 
 def test_a_view_of_a_generation_that_is_not_live_gives_no_answer(lake: Lake) -> None:
     append(lake, [placed("o1")])
-    other = replay.replay(lake, None).generation
+    other = build.replay(lake, None).generation
     with lake.writing("tampering") as tx:
         tx.record("live", 99, lake.clock(), other, "without its views")
     with pytest.raises(duckdb.Error, match="SeamError"):
@@ -205,7 +205,7 @@ def test_a_commit_prepared_on_an_old_base_lands_on_the_new_one(make_lake: MakeLa
     run_speed(lake)
 
     def publish() -> None:
-        replay.consolidate(lake, 1)
+        build.consolidate(lake, 1)
 
     append(lake, lines[20:])
     with Interleaved(lake.home, lake.settings, "commit", publish) as late:
@@ -229,8 +229,8 @@ def test_a_speed_layer_that_stays_open_sees_what_others_did(make_lake: MakeLake)
         batch.run(other, engine="duckdb", incremental=True)
         speed.run()
         assert_exact(lake, names=BUILT_IN)
-        built = replay.replay(other, None).generation
-        replay.promote(other, built)
+        built = build.replay(other, None).generation
+        promote.promote(other, built)
         append(other, lines[:7])
         speed.run()
     assert registry.read(lake).number == built
@@ -291,7 +291,7 @@ def test_a_changed_view_starts_a_generation_and_leaves_the_live_one_alone(
     append(lake, lines[20:])
     run_speed(lake)
     assert_exact(lake, names=BUILT_IN)
-    replay.promote(lake, 2)
+    promote.promote(lake, 2)
     assert_exact(lake, names=BUILT_IN)
     sums = "SELECT customer_id, sum(amount) AS net FROM ledger GROUP BY customer_id ORDER BY ALL"
     assert lake.rows("SELECT * FROM mine ORDER BY ALL") == lake.rows(sums)
@@ -300,11 +300,11 @@ def test_a_changed_view_starts_a_generation_and_leaves_the_live_one_alone(
 def test_a_replay_with_the_same_logic_and_other_numbers_is_not_promoted(lake: Lake) -> None:
     append(lake, [placed("o1"), placed("o2")])
     run_speed(lake)
-    built = replay.replay(lake, None).generation
+    built = build.replay(lake, None).generation
     with lake.writing("tampering") as tx:
         line = registry.read(lake, built)
         column = line.views["country_sales"].partials[-1].name
         tx.execute(f'UPDATE {line.base_table("country_sales")} SET "{column}" = "{column}" + 1')
     with pytest.raises(HeadraceError):
-        replay.promote(lake, built)
+        promote.promote(lake, built)
     assert registry.live_number(lake) == 1

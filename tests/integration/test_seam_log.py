@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from headrace.pipelines.batch import run as batch
+from headrace.pipelines.bootstrap import open_lake
 from headrace.pipelines.errors import HomeError, LogError
 from headrace.pipelines.generations import registry
-from headrace.pipelines.lake.lake import Lake, open_lake
+from headrace.pipelines.lake.lake import Lake
 from headrace.pipelines.log import quarantine
 from headrace.pipelines.position import Position
 from headrace.pipelines.quality import verify
-from headrace.pipelines.replay import replay
+from headrace.pipelines.replay import build, promote
 from headrace.pipelines.serving import query as serving
 from tests.conformance.paths import (
     BUILT_IN,
@@ -57,7 +58,7 @@ def incremental(lake: Lake) -> None:
 
 
 def replayed(lake: Lake) -> None:
-    replay.promote(lake, replay.replay(lake, None).generation)
+    promote.promote(lake, build.replay(lake, None).generation)
 
 
 WORKS: dict[str, list[Callable[[Lake], None]]] = {
@@ -134,9 +135,9 @@ def test_an_empty_log_serves_empty_views_and_proves_them(lake: Lake) -> None:
 
 
 def test_an_empty_log_can_be_replayed_and_goes_on_from_there(lake: Lake) -> None:
-    done = replay.replay(lake, None)
+    done = build.replay(lake, None)
     assert (done.events, done.diff.equal) == (0, True)
-    replay.promote(lake, done.generation)
+    promote.promote(lake, done.generation)
     append(lake, FIRST)
     assert run_speed(lake) == 1
     assert_exact(lake, names=BUILT_IN)

@@ -12,14 +12,14 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from headrace.pipelines import settings
+from headrace.pipelines import bootstrap, settings
 from headrace.pipelines.batch import run as batch
 from headrace.pipelines.errors import HomeError, QueryError, SeamError
 from headrace.pipelines.lake import lake
 from headrace.pipelines.lake.lake import Lake
 from headrace.pipelines.log.embedded import Log
 from headrace.pipelines.quality import verify
-from headrace.pipelines.replay import replay
+from headrace.pipelines.replay import build, promote
 from headrace.pipelines.serving import query as serving
 from headrace.pipelines.speed.layer import Speed
 from tests.e2e.command import Headrace, lock_holder
@@ -30,7 +30,7 @@ PAST = events(30, seed=31)
 
 
 def opened(home: Path) -> Lake:
-    return lake.open_lake(settings.load(home, environ={}, threads=1))
+    return bootstrap.open_lake(settings.load(home, environ={}, threads=1))
 
 
 def append(at: Lake, lines: list[bytes]) -> None:
@@ -116,12 +116,12 @@ def test_a_reader_forgets_what_a_catalog_said_that_was_replaced(home: Path, tmp_
 def test_an_answer_says_which_generation_gave_it(home: Path) -> None:
     with serving.connect(home, threads=1) as served, opened(home) as at:
         before = served.query(COUNT)
-        made = replay.replay(at, None)
+        made = build.replay(at, None)
         assert served.query(COUNT).generation == 1
-        replay.promote(at, made.generation)
+        promote.promote(at, made.generation)
         promoted = served.query(COUNT)
         assert (promoted.generation, promoted.rows) == (made.generation, before.rows)
-        replay.rollback(at)
+        promote.rollback(at)
         assert served.query(COUNT).generation == 1
 
 

@@ -7,8 +7,8 @@ from decimal import Decimal
 import pytest
 
 from headrace.pipelines.generations import registry
+from headrace.pipelines.generations.data_diff import Comparison, compare
 from headrace.pipelines.lake.lake import Lake
-from headrace.pipelines.quality.verify import Comparison, compare
 from tests.conformance import paths
 from tests.e2e.orders import events
 

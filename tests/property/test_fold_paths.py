@@ -12,8 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headrace.pipelines.batch import run as batch
-from headrace.pipelines.lake.lake import open_lake
-from headrace.pipelines.lake.tables import create
+from headrace.pipelines.bootstrap import create, open_lake
 from headrace.pipelines.settings import load
 from tests.conformance.paths import BUILT_IN, append, assert_exact, differences, run_speed, served
 from tests.conformance.streams import Shop

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from headrace.pipelines import settings
+from headrace.pipelines import notify, settings
 from headrace.pipelines.errors import UsageError
 from headrace.pipelines.log.embedded import Log
 from headrace.pipelines.logs import configure
-from headrace.pipelines.quality import alerts
+from headrace.pipelines.operations import alerts
 from tests.e2e.orders import events
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def test_a_command_and_a_webhook_get_the_same_json(tmp_path: Path, server: str) 
     target = tmp_path / "told"
     chosen = settings.load(tmp_path, environ={}, alert_command=command(target),
                            alert_webhook=server)  # fmt: skip
-    assert alerts.send(chosen, "audit", "refused", {"cut": {"0": 5}})
+    assert notify.send(chosen, "audit", "refused", {"cut": {"0": 5}})
     (body,) = Heard.bodies
     assert json.loads(body) == json.loads(target.read_bytes())
     told = json.loads(body)
@@ -81,7 +81,7 @@ def test_an_alert_that_fails_is_logged_without_its_secret_and_fails_nothing(
     }[way]
     chosen = settings.load(tmp_path, environ={}, **given)
     configure(chosen)  # to log where this test listens
-    assert not alerts.send(chosen, "verify", "wrong")
+    assert not notify.send(chosen, "verify", "wrong")
     said = capfd.readouterr()
     assert "not delivered" in said.err
     assert TOKEN not in said.err + said.out

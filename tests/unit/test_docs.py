@@ -19,13 +19,12 @@ import click
 import duckdb
 import pytest
 
-from headrace.pipelines import settings
+from headrace.pipelines import bootstrap, settings
 from headrace.pipelines.cli.app import _COMMANDS, app
 from headrace.pipelines.generations import registry
 from headrace.pipelines.generator.generator import generate
 from headrace.pipelines.ingest.append import append_lines
 from headrace.pipelines.ingest.ndjson import Line
-from headrace.pipelines.lake import lake
 from headrace.pipelines.lake.connect import load_extension
 from headrace.pipelines.log.embedded import Log
 from headrace.pipelines.quality.verify import verify
@@ -89,7 +88,7 @@ def place(filled: Path, tmp_path: Path) -> Iterator[Path]:
 
 def fill(home: Path) -> None:
     lines = list(generate(150, 5, duplicates=0.1, disorder=0.1, late=0.05, poison=0.0))
-    with lake.open_lake(settings.load(home)) as opened:
+    with bootstrap.open_lake(settings.load(home)) as opened:
         append_lines(opened, [Line(raw, f"test:{i}") for i, raw in enumerate(lines)])
         with Speed.open(opened, commit_events=200) as speed:
             speed.run()
@@ -222,7 +221,7 @@ def test_plain_duckdb_sees_the_same_numbers_as_headrace(place: Path) -> None:
 
 
 def test_plain_duckdb_gives_no_answer_where_deltas_do_not_meet(place: Path) -> None:
-    with lake.open_lake(settings.load(place / "headrace-data")) as opened:
+    with bootstrap.open_lake(settings.load(place / "headrace-data")) as opened:
         opened.con.execute("DELETE FROM sys.commits WHERE commit_no = 2")
     con = attached(place)
     for view in ("orders", "ledger", *load_views(BUILTIN_VIEWS)):
@@ -240,7 +239,7 @@ def test_plain_duckdb_cannot_write_where_the_guide_says_read_only(place: Path) -
 
 def test_the_backup_in_the_guide_is_a_home_that_can_be_proved(place: Path) -> None:
     exec(steps_with("source.backup"), {})  # noqa: S102 - what the page says
-    with lake.open_lake(settings.load(place / "backup")) as copy:
+    with bootstrap.open_lake(settings.load(place / "backup")) as copy:
         certificate = verify(copy)
         assert certificate.equal
         assert certificate.events == registry.read(copy).position.total > 0
@@ -248,7 +247,7 @@ def test_the_backup_in_the_guide_is_a_home_that_can_be_proved(place: Path) -> No
 
 def test_a_home_works_after_it_was_moved(place: Path) -> None:
     (place / "headrace-data").rename(place / "moved")
-    with lake.open_lake(settings.load(place / "moved")) as moved:
+    with bootstrap.open_lake(settings.load(place / "moved")) as moved:
         assert verify(moved).equal
 
 
@@ -266,12 +265,12 @@ def rescue(place: Path) -> None:
 
 
 def test_a_damaged_home_can_be_rebuilt_from_its_events_as_the_guide_says(place: Path) -> None:
-    with lake.open_lake(settings.load(place / "headrace-data")) as damaged:
+    with bootstrap.open_lake(settings.load(place / "headrace-data")) as damaged:
         end = Log(damaged).end()
         damaged.con.execute("DELETE FROM sys.commits WHERE commit_no = 2")
     rescue(place)
     lines = (place / "events.ndjson").read_bytes().splitlines()
-    with lake.open_lake(settings.load(place / "rescued")) as rescued:
+    with bootstrap.open_lake(settings.load(place / "rescued")) as rescued:
         append_lines(rescued, [Line(raw, f"events.ndjson:{i}") for i, raw in enumerate(lines)])
         with Speed.open(rescued) as speed:
             speed.run()

@@ -8,7 +8,7 @@ from kafka.partitioner.default import murmur2
 from headrace.pipelines.errors import SeamError, UsageError
 from headrace.pipelines.log.partitioner import order_hashes
 from headrace.pipelines.position import Position, check_chain, step_towards
-from headrace.pipelines.replay.replay import even_steps
+from headrace.pipelines.replay.build import even_steps
 
 
 def test_a_position_reads_back_what_it_wrote() -> None:

@@ -13,8 +13,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import duckdb
-
 from headrace.pipelines.errors import HeadraceError, HomeError
 from headrace.pipelines.lake import home as homes
 from headrace.pipelines.lake.home import Home
@@ -56,23 +54,6 @@ class Case:
 
 
 Check = Callable[[Case], Iterable[Finding]]
-
-
-def examine(settings: Settings) -> list[Finding]:
-    """Run all checks on a home.
-
-    Raises:
-        HomeError: there is no directory.
-    """
-    from headrace.pipelines.operations.doctor.home_checks import HOME_CHECKS
-    from headrace.pipelines.operations.doctor.kafka_checks import KAFKA_CHECKS
-    from headrace.pipelines.operations.doctor.lake_checks import LAKE_CHECKS
-
-    found: list[Finding] = []
-    with opened(settings) as case:
-        for check in (*HOME_CHECKS, *LAKE_CHECKS, *KAFKA_CHECKS):
-            found += _run(check, case)
-    return found
 
 
 @contextlib.contextmanager
@@ -119,18 +100,3 @@ def catalog_says(catalog: Path) -> str:
     except sqlite3.Error as e:
         return f"cannot be read ({e})"
     return "" if said == "ok" else f"is damaged ({said.splitlines()[0]})"
-
-
-def _run(check: Check, case: Case) -> list[Finding]:
-    """One check; if it cannot look, that is what it found."""
-    name = check.__name__.removeprefix("check_").replace("_", " ")
-    try:
-        return list(check(case))
-    except (HeadraceError, duckdb.Error, OSError, ValueError, KeyError, TypeError) as e:
-        first = (str(e).splitlines() or [type(e).__name__])[0]
-        return [Finding(name, "wrong", f"could not be looked at: {first}", remedy=REPAIR)]
-
-
-def wrong(found: Iterable[Finding]) -> list[Finding]:
-    """Those findings that something is wrong."""
-    return [f for f in found if f.state == "wrong"]

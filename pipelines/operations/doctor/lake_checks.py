@@ -11,9 +11,8 @@ import pyarrow.parquet as pq
 
 from headrace.pipelines.errors import SeamError
 from headrace.pipelines.generations import registry
-from headrace.pipelines.lake import checksums
-from headrace.pipelines.lake import home as homes
-from headrace.pipelines.lake.checksums import DataFile
+from headrace.pipelines.lake import checksums, data_files, durable
+from headrace.pipelines.lake.data_files import DataFile
 from headrace.pipelines.lake.lake import Lake
 from headrace.pipelines.log.embedded import Log
 from headrace.pipelines.operations.doctor.case import REPAIR, Case, Finding
@@ -29,12 +28,12 @@ def check_data_files(case: Case) -> Iterator[Finding]:
     """Every data file that the catalog names: there, and as it was written."""
     if case.lake is None:
         return
-    named = checksums.files(case.lake)
+    named = data_files.files(case.lake)
     found = checksums.damages(case.lake, named)
     case.broken |= {(d.file.schema, d.file.table) for d in found}
     for d in found:
         where = str(case.home.data / d.file.path)
-        what = f"{d.what}: {checksums.held_by(case.lake, d.file)}"
+        what = f"{d.what}: {data_files.held_by(case.lake, d.file)}"
         yield Finding("data files", "wrong", what, where, REPAIR)
     size = sum(f.named_bytes for f in named)
     if not found:
@@ -47,7 +46,7 @@ def check_footers(case: Case) -> Iterator[Finding]:
         return
     found = 0
     stats = _catalog_stats(case.lake)
-    for file in checksums.files(case.lake):
+    for file in data_files.files(case.lake):
         if (file.schema, file.table) in case.broken:
             continue
         said = _disagreement(case, file, stats.get(file.path, {}))
@@ -182,7 +181,7 @@ def orphans(lake: Lake) -> list[Path]:
     """Parquet files in the lake's folder that no snapshot names."""
     named = {
         lake.home.data / path
-        for (path,) in lake.side.execute(f"SELECT path FROM ({checksums.PATHS})").fetchall()
+        for (path,) in lake.side.execute(f"SELECT path FROM ({data_files.PATHS})").fetchall()
     }
     return sorted(p for p in lake.home.data.rglob("*.parquet") if p not in named)
 
@@ -210,7 +209,7 @@ def index_says(case: Case) -> str:
     folder = case.home.index
     try:
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-        if manifest["sum"] != homes.sum_of(manifest):
+        if manifest["sum"] != durable.sum_of(manifest):
             return "has other content than was written"
         position = Position.parse(manifest["position"])
         for name, digest in dict(manifest["runs"]).items():
@@ -236,11 +235,11 @@ def _served(lake: Lake, names: list[str]) -> Iterator[Finding]:
 def _catalog_stats(lake: Lake) -> dict[str, dict[str, tuple[int, int]]]:
     """File to column to bounds, of the log's segments, as the catalog has them."""
     found: dict[str, dict[str, tuple[int, int]]] = {}
-    meta = checksums.METADATA
+    meta = data_files.METADATA
     for path, column, low, high in lake.side.execute(f"""
         SELECT f.path, c.column_name, x.min_value, x.max_value
         FROM {meta}.ducklake_file_column_stats AS x
-        JOIN ({checksums.PATHS}) AS f ON x.data_file_id = f.data_file_id
+        JOIN ({data_files.PATHS}) AS f ON x.data_file_id = f.data_file_id
         JOIN {meta}.ducklake_column AS c ON c.column_id = x.column_id AND c.table_id = f.table_id
         WHERE f.schema_name = 'sys' AND f.table_name = 'events' AND f.end_snapshot IS NULL
           AND c.column_name IN ('partition', 'offset')""").fetchall():

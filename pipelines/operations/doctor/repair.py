@@ -15,8 +15,7 @@ from pathlib import Path
 from headrace.pipelines.batch import run as batch
 from headrace.pipelines.errors import DamageError, HeadraceError, HomeError, SeamError
 from headrace.pipelines.generations import registry
-from headrace.pipelines.lake import backups, checksums, identity
-from headrace.pipelines.lake import home as homes
+from headrace.pipelines.lake import backups, checksums, data_files, durable, identity
 from headrace.pipelines.lake.checksums import Damage
 from headrace.pipelines.lake.home import Home
 from headrace.pipelines.lake.lake import Lake
@@ -88,7 +87,7 @@ def _restore_lake(
 def _restore_files(lake: Lake, source: Path | None, say: repair_segments.Say) -> None:
     """Put back damaged files, from another copy of their bytes or, in the log, of their events."""
     copied, missing = [], []
-    for damage in checksums.damages(lake, checksums.files(lake)):
+    for damage in checksums.damages(lake, data_files.files(lake)):
         found = repair_segments.twin(lake, damage.file, source)
         if found is None:
             missing.append(damage)
@@ -98,7 +97,7 @@ def _restore_files(lake: Lake, source: Path | None, say: repair_segments.Say) ->
         say(f"{_named(lake, damage)}; its bytes were found in {found} and put back")
     for fresh, place in copied:  # only now: two files may have changed places
         fresh.replace(place)
-        homes.sync_directory(place.parent)
+        durable.sync_directory(place.parent)
         checksums.forget(place)
     for damage in missing:
         if damage.file.schema != "sys":
@@ -111,7 +110,7 @@ def _restore_files(lake: Lake, source: Path | None, say: repair_segments.Say) ->
 
 
 def _named(lake: Lake, damage: Damage) -> str:
-    return f"{damage.file.path} ({checksums.held_by(lake, damage.file)}) {damage.what}"
+    return f"{damage.file.path} ({data_files.held_by(lake, damage.file)}) {damage.what}"
 
 
 def _restore_generations(lake: Lake, say: repair_segments.Say) -> None:

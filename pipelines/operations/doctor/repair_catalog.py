@@ -11,7 +11,7 @@ from pathlib import Path
 import duckdb
 
 from headrace.pipelines.errors import HomeError
-from headrace.pipelines.lake import backups
+from headrace.pipelines.lake import backups, durable
 from headrace.pipelines.lake import home as homes
 from headrace.pipelines.lake.home import FORMAT, Home
 from headrace.pipelines.lake.lake import Lake
@@ -52,12 +52,12 @@ def restore(settings: Settings, source: Path | None, say: repair_segments.Say) -
     aside = _aside(home)
     fresh = home.path / "catalog.sqlite.new"
     shutil.copyfile(best.path, fresh)
-    homes.sync_file(fresh)
+    durable.sync_file(fresh)
     for file in home.path.glob("catalog.sqlite*"):
         if file != fresh:
             file.replace(aside / file.name)
     fresh.replace(home.catalog)
-    homes.sync_directory(home.path)
+    durable.sync_directory(home.path)
     backups.mark(home, best.snapshot)
     say(f"catalog: put back the copy of snapshot {best.snapshot}; the old one is in {aside}")
     return True

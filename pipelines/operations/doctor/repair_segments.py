@@ -18,10 +18,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from headrace.pipelines.lake import checksums
-from headrace.pipelines.lake import home as homes
-from headrace.pipelines.lake.checksums import METADATA, DataFile
+from headrace.pipelines.lake import checksums, data_files, durable
 from headrace.pipelines.lake.connect import literal
+from headrace.pipelines.lake.data_files import METADATA, DataFile
 from headrace.pipelines.lake.lake import Lake
 from headrace.pipelines.log.embedded import Log
 from headrace.pipelines.operations.doctor.lake_checks import offsets_in, orphans
@@ -104,13 +103,13 @@ def put(found: Path, place: Path) -> Path:
     place.parent.mkdir(parents=True, exist_ok=True)
     beside = place.with_suffix(".restored")
     shutil.copyfile(found, beside)
-    homes.sync_file(beside)
+    durable.sync_file(beside)
     return beside
 
 
 def rebuild(lake: Lake, file: DataFile, source: Path | None) -> bool:
     """Write a segment again from other files that hold the same offsets."""
-    wanted = checksums.ranges(lake, file)
+    wanted = data_files.ranges(lake, file)
     if wanted is None:
         return False
     parts = []
@@ -137,7 +136,7 @@ def rebuild(lake: Lake, file: DataFile, source: Path | None) -> bool:
     if offsets_in(fresh) != wanted or not sound(fresh):
         fresh.unlink()
         return False
-    homes.sync_file(fresh)
+    durable.sync_file(fresh)
     _replace(lake, file, fresh)
     return True
 
@@ -154,7 +153,7 @@ def _replace(lake: Lake, file: DataFile, fresh: Path) -> None:
     size = fresh.stat().st_size
     with lake.home.lock("commit", lake.settings.lock_wait.total_seconds()):
         fresh.replace(place)
-        homes.sync_directory(place.parent)
+        durable.sync_directory(place.parent)
         checksums.forget(place)
         # By name, as files are that were adopted: this one has no field ids.
         lake.side.execute(f"""
@@ -165,7 +164,7 @@ def _replace(lake: Lake, file: DataFile, fresh: Path) -> None:
             WHERE path = {literal(place.name)}""")
     with lake.writing("repair") as tx:
         tx.execute(f"DELETE FROM sys.files WHERE path = {literal(file.path)}")
-        tx.record_files([(file.path, size, homes.digest(place))])
+        tx.record_files([(file.path, size, durable.digest(place))])
 
 
 def adopt(lake: Lake, source: Path | None) -> list[tuple[str, bool]]:

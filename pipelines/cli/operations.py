@@ -1,14 +1,40 @@
-"""The command that looks after a home: doctor."""
+"""`headrace maintain` and `headrace doctor`."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from headrace.pipelines.cli import console
-from headrace.pipelines.cli.app import settings_of
-from headrace.pipelines.cli.events import json_option
+from headrace.pipelines.cli.app import open_lake, settings_of
+from headrace.pipelines.cli.options import json_option
+from headrace.pipelines.errors import LockError
+
+if TYPE_CHECKING:
+    pass
+
+
+@click.command("maintain")
+@json_option
+@click.pass_context
+def maintain_command(ctx: click.Context, as_json: bool) -> None:
+    """Merge small files, forget old snapshots, drop generations nobody can return to."""
+    from headrace.pipelines.operations import maintenance
+
+    with open_lake(ctx) as lake:
+        try:
+            done = maintenance.maintain(lake)
+        except LockError as e:
+            raise LockError(f"maintenance waits for its turn: {e}") from e
+    result = vars(done)
+    text = (
+        f"{done.files_merged} files merged, {len(done.generations_dropped)} generations dropped, "
+        f"{done.files_deleted} files deleted"
+    )
+    console.emit(result, text, as_json=as_json)
+
 
 _SIGNS = {"ok": "ok   ", "note": "note ", "wrong": "WRONG"}
 
@@ -29,15 +55,15 @@ def doctor_command(ctx: click.Context, repair: bool, source: Path | None, as_jso
     Exit code 1 if something is wrong. Nothing is changed without --repair; with it, each repair is
     printed, and a copy of the catalog is kept before it is touched.
     """
-    from headrace.pipelines.operations.doctor import case as doctor
+    from headrace.pipelines.operations.doctor import examine
     from headrace.pipelines.operations.doctor import repair as doctor_repair
 
     settings = settings_of(ctx)
     done = []
     if repair:
         done = doctor_repair.repair(settings, source, console.steps("repair"))
-    found = doctor.examine(settings)
-    bad = doctor.wrong(found)
+    found = examine.examine(settings)
+    bad = examine.wrong(found)
     lost = [d for d in done if not d.restored]
     result = {
         "wrong": len(bad),

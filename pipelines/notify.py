@@ -1,7 +1,4 @@
-"""Alerts: tells a command or a webhook that something needs a person. It never fails the work.
-
-What goes out is one JSON document. Addresses and arguments may hold secrets; none is ever logged.
-"""
+"""Tells a command or a webhook what somebody should look at. A failure to tell stops nothing."""
 
 from __future__ import annotations
 
@@ -10,22 +7,19 @@ import subprocess
 import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
-from headrace.pipelines.lake.connect import literal
-from headrace.pipelines.lake.lake import Lake
 from headrace.pipelines.logs import logger
 from headrace.pipelines.settings import Settings
 
 KINDS = ("audit", "verify", "lag", "quarantine")
 """A base was refused, a proof failed, views are behind, much is quarantined."""
 
+
 _PATIENCE = 10.0
 """Seconds that a command or a server has to take an alert."""
-_WINDOW = timedelta(hours=1)
-"""In which newly quarantined events are counted."""
 
 
 @dataclass(frozen=True)
@@ -61,48 +55,6 @@ def send(
             logger("alerts").warning("not delivered", kind=kind, way=way, error=type(e).__name__)
             taken = False
     return taken
-
-
-def check(lake: Lake) -> list[Alert]:
-    """Send an alert for each limit that is passed: lag, and newly quarantined events.
-
-    Gives those that were sent. Limits that are not set are not looked at.
-    """
-    found = [*_lag(lake), *_quarantine(lake)]
-    for alert in found:
-        send(lake.settings, alert.kind, alert.text, alert.details)
-    return found
-
-
-def _lag(lake: Lake) -> list[Alert]:
-    limit = lake.settings.lag_limit
-    if limit is None:
-        return []
-    from headrace.pipelines.operations.status import status
-
-    now = status(lake)
-    waits = [p["lag_seconds"] for p in now["partitions"] if p["lag_seconds"] is not None]
-    longest = max(waits, default=0.0)
-    if longest <= limit.total_seconds():
-        return []
-    behind = now["lag_events"]
-    text = f"{behind:,} events wait, the first of them for {timedelta(seconds=round(longest))}"
-    return [Alert("lag", text, {"lag_events": behind, "lag_seconds": longest})]
-
-
-def _quarantine(lake: Lake) -> list[Alert]:
-    limit = lake.settings.quarantine_limit
-    if limit is None:
-        return []
-    since = lake.clock() - _WINDOW
-    with lake.reading():
-        (fresh,) = lake.row(
-            f"SELECT count(*) FROM sys.quarantine WHERE recorded_at > {literal(since)}"
-        )
-    if fresh <= limit:
-        return []
-    text = f"{fresh:,} events were quarantined within the last hour; see headrace quarantine"
-    return [Alert("quarantine", text, {"quarantined": fresh, "limit": limit})]
 
 
 def _ways(settings: Settings) -> list[tuple[str, Callable[[bytes], None]]]:

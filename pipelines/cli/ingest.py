@@ -1,19 +1,23 @@
-"""Commands that bring events in and look at them: init to import, log, quarantine."""
+"""`headrace init`, `generate`, `append`, `import` and `ingest`: what brings events in."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from headrace.pipelines.cli import console
 from headrace.pipelines.cli.app import open_lake, settings_of
+from headrace.pipelines.cli.options import json_option
 from headrace.pipelines.errors import UsageError
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+if TYPE_CHECKING:
+    from headrace.pipelines.ingest.landing_zone import Landed
+
+
 _SHARE = click.FloatRange(0, 1)
 
 
@@ -23,10 +27,11 @@ _SHARE = click.FloatRange(0, 1)
 @click.pass_context
 def init_command(ctx: click.Context, partitions: int | None, as_json: bool) -> None:
     """Create the home: an empty log and an empty lake."""
-    from headrace.pipelines.lake import home, tables
+    from headrace.pipelines import bootstrap
+    from headrace.pipelines.lake import home
 
     settings = settings_of(ctx, partitions=partitions)
-    made = not home.exists(settings.home) and tables.create(settings)
+    made = not home.exists(settings.home) and bootstrap.create(settings)
     found = home.open_home(settings.home)
     if partitions is not None and found.partitions != partitions:
         raise UsageError(
@@ -167,131 +172,53 @@ def _report(total: Any, as_json: bool, source: str) -> None:
     console.emit(total.as_json(), text, as_json=as_json)
 
 
-@click.group("log")
-def log_command() -> None:
-    """Look at the log."""
+_FORMATS = ("cloudevents", "uci-online-retail", "csv")
 
 
-@log_command.command("tail")
-@click.option("-n", "count", type=click.IntRange(1), default=10, show_default=True)
+@click.command("ingest")
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option(
+    "--format", "form", type=click.Choice(_FORMATS), default="cloudevents", show_default=True
+)
+@click.option("--mapping", type=click.Path(path_type=Path), help="With csv: columns to fields.")
+@click.option("--limit", type=click.IntRange(1), help="New files at most.")
 @json_option
 @click.pass_context
-def tail_command(ctx: click.Context, count: int, as_json: bool) -> None:
-    """The newest events, in the order in which they came."""
-    from headrace.pipelines.lake import checksums
-
-    with open_lake(ctx, read_only=True) as lake:
-        checksums.check(lake, {("sys", "events")})
-        rows = lake.rows(
-            'SELECT "partition", "offset", time, type, order_id, source, id, version, raw '
-            f'FROM sys.events ORDER BY appended_at DESC, "offset" DESC LIMIT {count}'
-        )[::-1]
-    _print_events(rows, as_json)
-
-
-@log_command.command("show")
-@click.option("--order", "order_id", help="All events of one order.")
-@click.option("--partition", type=click.IntRange(0), help="With --offset: one event.")
-@click.option("--offset", type=click.IntRange(0), help="With --partition: one event.")
-@json_option
-@click.pass_context
-def show_log_command(
+def ingest_command(
     ctx: click.Context,
-    order_id: str | None,
-    partition: int | None,
-    offset: int | None,
+    folder: Path,
+    form: str,
+    mapping: Path | None,
+    limit: int | None,
     as_json: bool,
 ) -> None:
-    """The events of an order, or the one at a place, with their original JSON."""
-    from headrace.pipelines.lake import checksums
-    from headrace.pipelines.lake.connect import literal
+    """Land the new files of FOLDER in the log, each once, whatever dies meanwhile.
 
-    if (order_id is None) == (partition is None or offset is None):
-        raise UsageError("name either --order, or --partition and --offset")
-    condition = f"order_id = {literal(order_id)}"
-    if order_id is None:
-        condition = f'"partition" = {partition} AND "offset" = {offset}'
-    with open_lake(ctx, read_only=True) as lake:
-        checksums.check(lake, {("sys", "events")})
-        rows = lake.rows(
-            'SELECT "partition", "offset", time, type, order_id, source, id, version, raw '
-            f'FROM sys.events WHERE {condition} ORDER BY "partition", "offset"'
-        )
-    if not rows:
-        raise UsageError("there is no such event in the log")
-    _print_events(rows, as_json, full=True)
+    Names that end in .tmp or .part, or begin with a dot, are left alone, and files that still
+    grow. A file that is not what landed under its name is reported and not read: exit code 1.
+    """
+    from headrace.pipelines.ingest.landing import land
+
+    with open_lake(ctx) as lake, console.bar("ingest", "files") as progress:
+        found = land(lake, folder, form=form, mapping=mapping, limit=limit, progress=progress)
+    console.emit(found.as_json(), landed_text(found), as_json=as_json)
+    ctx.exit(0 if found.clean else 1)
 
 
-def _print_events(rows: list[tuple[Any, ...]], as_json: bool, *, full: bool = False) -> None:
-    from headrace.pipelines.lake.guarded_sql import plain
-
-    names = ["partition", "offset", "time", "type", "order_id", "source", "id", "version", "raw"]
-    found = [{n: plain(v) for n, v in zip(names, row, strict=True)} for row in rows]
-    text = console.table(names[:7], [row[:7] for row in rows])
-    if full:
-        text += "\n\n" + "\n".join(str(row[-1]) for row in rows)
-    console.emit({"events": found}, text, as_json=as_json)
-
-
-@click.group("quarantine")
-def quarantine_command() -> None:
-    """What could not be accepted: the original bytes, where they came from, why."""
-
-
-@quarantine_command.command("ls")
-@click.option("-n", "count", type=click.IntRange(1), default=50, show_default=True)
-@json_option
-@click.pass_context
-def ls_command(ctx: click.Context, count: int, as_json: bool) -> None:
-    """List the open entries, oldest first."""
-    from headrace.pipelines.log import quarantine
-
-    with open_lake(ctx, read_only=True) as lake:
-        found, total = quarantine.entries(lake, limit=count), quarantine.count(lake)
-    rows = [(e.id, e.recorded_at, e.origin, e.reason) for e in found]
-    names = ["id", "recorded_at", "origin", "reason"]
-    result = {
-        "total": total,
-        "entries": [dict(zip(names, map(console.cell, row), strict=True)) for row in rows],
-    }
-    text = console.table(names, rows) if rows else "the quarantine is empty"
-    if total > len(found):
-        text += f"\n… {total - len(found):,} more; -n shows more"
-    console.emit(result, text, as_json=as_json)
-
-
-@quarantine_command.command("show")
-@click.argument("entry_id")
-@json_option
-@click.pass_context
-def show_command(ctx: click.Context, entry_id: str, as_json: bool) -> None:
-    """One entry, with its original bytes; ENTRY_ID may be shortened."""
-    from headrace.pipelines.log import quarantine
-
-    with open_lake(ctx, read_only=True) as lake:
-        e = quarantine.find(lake, entry_id)
-    raw = e.raw.decode("utf-8", "backslashreplace")
-    result = {
-        "id": e.id,
-        "recorded_at": str(e.recorded_at),
-        "origin": e.origin,
-        "reason": e.reason,
-        "raw": raw,
-    }
-    text = f"{e.id}\nfrom    {e.origin}\nat      {e.recorded_at} UTC\nreason  {e.reason}\n\n{raw}"
-    console.emit(result, text, as_json=as_json)
-
-
-@quarantine_command.command("retry")
-@click.argument("entry_ids", nargs=-1)
-@json_option
-@click.pass_context
-def retry_command(ctx: click.Context, entry_ids: tuple[str, ...], as_json: bool) -> None:
-    """Try entries again, all by default: for after the rules or the program changed."""
-    from headrace.pipelines.log import quarantine
-
-    with open_lake(ctx) as lake:
-        done = quarantine.retry(lake, list(entry_ids) or None)
-    result = {"accepted": done.accepted, "still_quarantined": done.quarantined}
-    text = f"{done.accepted:,} accepted, {done.quarantined:,} still quarantined"
-    console.emit(result, text, as_json=as_json)
+def landed_text(found: Landed) -> str:
+    """What landed, for a person; then each file that needs one."""
+    text = (
+        f"{found.files:,} files landed: {found.accepted:,} accepted, {found.quarantined:,} "
+        f"quarantined; {found.known:,} files landed before"
+    )
+    if found.copies:
+        text += f", {found.copies:,} have the content of one that did"
+    for what, count in found.skipped.items():
+        text += f", {count:,} {what} skipped"
+    lines = [f"{path}: still written, left alone" for path in found.unfinished]
+    lines += [
+        f"{path}: changed after it landed, not read again; give what is new another name"
+        for path in found.changed
+    ]
+    lines += [f"{path}: {why}" for path, why in found.failed.items()]
+    return "\n".join([text, *lines])

@@ -1,0 +1,154 @@
+"""`headrace views` and `headrace status`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from headrace.pipelines.cli import console
+from headrace.pipelines.cli.app import open_lake
+from headrace.pipelines.cli.options import json_option
+
+if TYPE_CHECKING:
+    pass
+
+
+@click.command("views")
+@json_option
+@click.pass_context
+def views_command(ctx: click.Context, as_json: bool) -> None:
+    """List what can be queried: tables, views and their columns; and view files that wait."""
+    from headrace.pipelines.generations import registry
+    from headrace.schemas.tables import LEDGER_COLUMNS, ORDERS_COLUMNS
+
+    with open_lake(ctx, read_only=True) as lake:
+        line = registry.read(lake)
+        wanted = registry.current_views(lake.home)
+    found: list[dict[str, Any]] = [
+        {"name": name, "kind": "table", "columns": dict(columns)}
+        for name, columns in (("orders", ORDERS_COLUMNS), ("ledger", LEDGER_COLUMNS))
+    ]
+    found += [
+        {
+            "name": view.name,
+            "kind": f"view of {view.source}",
+            "columns": {c.name: c.type for c in view.outputs},
+            "key": [c.name for c in view.keys],
+            "sql": view.sql,
+        }
+        for view in line.views.values()
+    ]
+    waiting = sorted(
+        name
+        for name in {*wanted, *line.views}
+        if name not in wanted or name not in line.views or wanted[name].sql != line.views[name].sql
+    )
+    rows = [(f["name"], f["kind"], ", ".join(f["columns"])) for f in found]
+    text = console.table(["name", "kind", "columns"], rows)
+    if waiting:
+        text += (
+            f"\nchanged on disk, not live yet: {', '.join(waiting)}. "
+            "`headrace replay --from beginning` builds a generation with them"
+        )
+    result = {"logic": line.logic, "views": found, "waiting": waiting}
+    console.emit(result, text, as_json=as_json)
+
+
+@click.command("status")
+@json_option
+@click.pass_context
+def status_command(ctx: click.Context, as_json: bool) -> None:
+    """Where the log ends, where the views stand, and what was counted, doubled or refused."""
+    from headrace.pipelines.operations.status import status
+
+    # Many small reads: a second thread would only wait for the first.
+    with open_lake(ctx, read_only=True, threads=1) as lake:
+        result = status(lake)
+    proof = result["certificate"]
+    lines = [
+        ("home", result["home"]),
+        ("log", f"{result['events']:,} events, end {_position(result['end'])}"),
+        *(("topic", text) for text in _topic(result["topic"])),
+        ("redelivered", f"{result['repeats']:,} (counted once)"),
+        ("quarantined", f"{result['quarantined']:,} open"),
+        ("live", f"generation {result['generation']}, logic {result['logic']}"),
+        ("base", f"{result['base']} ({result['engine']}), cut {_position(result['cut'])}"),
+        ("position", f"{_position(result['position'])}, {_lag(result['lag_events'])}"),
+        *_partitions(result["partitions"]),
+        ("newest event", f"{result['newest_event'] or '-'} (event time)"),
+        ("clocks", _clocks(result["ahead"])),
+        ("speed layer", result["speed"]),
+        (
+            "last proof",
+            "none; `headrace verify` makes one"
+            if proof is None
+            else f"{'equal' if proof['equal'] else 'NOT EQUAL'} at {_position(proof['position'])}, "
+            f"{proof['recorded_at']}",
+        ),
+        *_checks(result),
+    ]
+    text = "\n".join(f"{name:<13} {value}" for name, value in lines)
+    console.emit(result, text, as_json=as_json)
+
+
+def _checks(result: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """What the last checks found, the base that was refused, and where the Data Docs are."""
+    for found in result["checks"]:
+        said = "passed" if found["passed"] else "FAILED"
+        if found["forced_reason"] is not None:
+            said += f", published all the same: {found['forced_reason']}"
+        if found["findings"]:
+            said += f", {found['findings']} findings"
+        yield f"check {found['suite']}"[:13], f"{said}, {found['recorded_at']}"
+    if result["refused"] is not None:
+        cut = _position(result["refused"]["cut"])
+        yield "refused", f"a base at {cut} waits: `headrace query --staged`, `headrace publish`"
+    if result["reports"] is not None:
+        yield "reports", result["reports"]
+
+
+def _lag(events: int) -> str:
+    return "up to date" if not events else f"{events:,} events behind"
+
+
+def _topic(topic: dict[str, Any] | None) -> Iterator[str]:
+    """The topic's own end, or why it is not known."""
+    if topic is None:
+        return
+    if topic["error"] is not None:
+        yield f"{topic['address']}: {topic['error']}"
+    else:
+        yield f"{topic['address']}, end {_position(topic['end'])}, {_lag(topic['lag_events'])}"
+
+
+def _partitions(partitions: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
+    """Those that are behind, each with how many events, and since when the first of them waits."""
+    from datetime import timedelta
+
+    for found in partitions:
+        if found["lag_events"]:
+            seconds = found["lag_seconds"]
+            waits = "" if seconds is None else f", for {timedelta(seconds=round(seconds))}"
+            place = f"  partition {found['partition']}"
+            yield (
+                place,
+                f"{found['position']} of {found['end']}, {_lag(found['lag_events'])}{waits}",
+            )
+
+
+def _clocks(ahead: list[dict[str, Any]]) -> str:
+    """Who sends events that have not happened yet, by this machine's clock."""
+    from datetime import timedelta
+
+    if not ahead:
+        return "no source is ahead of ours"
+    first = ahead[0]
+    by = timedelta(seconds=round(first["seconds"]))
+    more = f", and {len(ahead) - 1} more" if len(ahead) > 1 else ""
+    return f"{first['source']} was ahead by {by}, newest event {first['newest_event']}{more}"
+
+
+def _position(offsets: dict[str, int]) -> str:
+    return "{" + ", ".join(f"{p}: {o}" for p, o in offsets.items()) + "}"
