@@ -1,4 +1,4 @@
-"""`python -m flows serve` deploys all flows by schedule; `python -m flows run NAME` runs one once.
+"""`python -m headrace.flows serve` deploys all flows by schedule, `run NAME` runs one, `ls` lists.
 
 Which home, and when, is in the settings. `headrace flows` becomes this process.
 """
@@ -9,31 +9,22 @@ import json
 import os
 import signal
 import sys
-import urllib.request
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from headrace.flows.schedules import FLOWS, schedule
 from headrace.pipelines import settings
 from headrace.pipelines.bootstrap import open_lake
+from headrace.pipelines.cli import console
 from headrace.pipelines.errors import HeadraceError, UsageError
 from headrace.pipelines.logs import configure
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from datetime import datetime
     from uuid import UUID
 
     from prefect import Flow
-    from prefect.runner import Runner
 
     from headrace.pipelines.lake.home import Home
-
-_PATIENCE = 10.0
-_HOW = (
-    "start one with `prefect server start` and set PREFECT_API_URL=http://127.0.0.1:4200/api; "
-    "without one, `headrace flows run NAME` runs a flow once"
-)
 
 
 def flow_of(name: str) -> Flow[..., Any]:
@@ -44,8 +35,17 @@ def flow_of(name: str) -> Flow[..., Any]:
     """
     if name not in FLOWS:
         raise UsageError(f"there is no flow {name!r}; name one of {', '.join(FLOWS)}")
-    found: Flow[..., Any] = getattr(import_module(f"flows.{name}"), name)
+    found: Flow[..., Any] = getattr(import_module(f"headrace.flows.{name}"), name)
     return found
+
+
+def ls(*, as_json: bool) -> None:
+    """Print the flows and when they run."""
+    chosen = settings.load()
+    found = [(name, str(schedule(chosen, name)), what) for name, what in FLOWS.items()]
+    names = ["flow", "schedule", "does"]
+    result = {"flows": [dict(zip(names, row, strict=True)) for row in found]}
+    console.emit(result, console.table(names, found), as_json=as_json)
 
 
 def run(name: str, given: list[str]) -> None:
@@ -87,7 +87,11 @@ def serve() -> None:
         LockError: another process serves this home.
     """
     chosen = settings.load()
-    _check_server()
+    for name in FLOWS:
+        schedule(chosen, name)  # a wrong one is told before Prefect is loaded
+    from headrace.flows import deployments
+
+    deployments.check_server()
     import asyncio
 
     # A shell starts what it puts in the background with SIGINT ignored; SIGTERM needs it below.
@@ -100,12 +104,14 @@ def serve() -> None:
         try:
             asyncio.run(_serve(chosen, home, deployed))
         except KeyboardInterrupt:
-            asyncio.run(_tidy(deployed))
+            asyncio.run(deployments.tidy(deployed))
             sys.stderr.write("headrace: the flows are served no more; schedules stay as they are\n")
 
 
 async def _serve(chosen: settings.Settings, home: Home, deployed: list[UUID]) -> None:
     from prefect.runner import Runner
+
+    from headrace.flows import deployments
 
     # Paused at the end, schedules would stay so until somebody noticed.
     runner = Runner(
@@ -113,95 +119,10 @@ async def _serve(chosen: settings.Settings, home: Home, deployed: list[UUID]) ->
     )
     # SIGTERM is the same as ctrl-C: what runs is stopped, and can be at any moment.
     runner.handle_sigterm = lambda *_: os.kill(os.getpid(), signal.SIGINT)
-    deployed += [await _deploy(runner, chosen, home, name) for name in FLOWS]
-    await _tidy(deployed)
+    deployed += [await deployments.deploy(runner, chosen, home, flow_of(name)) for name in FLOWS]
+    await deployments.tidy(deployed)
     sys.stderr.write(f"headrace: {len(deployed)} flows are served; ctrl-C ends it\n")
     await runner.start()
-
-
-async def _deploy(runner: Runner, chosen: settings.Settings, home: Home, name: str) -> UUID:
-    """Make or renew the deployment of a flow for this home."""
-    from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
-    from prefect.deployments.runner import EntrypointType
-
-    when = schedule(chosen, name)
-    place = home.path.absolute()
-    deployment = await flow_of(name).ato_deployment(
-        f"{place.name}-{home.log_id[:8]}",  # homes of one name may share a server
-        cron=when.cron,
-        interval=when.interval,
-        parameters={"home": str(place)},
-        # A run that comes while the one before it goes on is dropped, not kept for later.
-        concurrency_limit=ConcurrencyLimitConfig(
-            limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW
-        ),
-        description=f"Headrace in {place}: {FLOWS[name]}.",
-        tags=["headrace"],
-        entrypoint_type=EntrypointType.MODULE_PATH,
-    )
-    found: UUID = await runner.aadd_deployment(deployment)
-    return found
-
-
-async def _tidy(deployments: list[UUID]) -> None:
-    """Drop what nobody serves: runs that are late, and those that ended with whoever ran them.
-
-    The next run by schedule does the work of all late ones. A dead run that counts as running would
-    keep every later one from its turn.
-    """
-    from datetime import UTC, datetime
-
-    from prefect import get_client
-    from prefect.states import Cancelled, Crashed
-
-    now = datetime.now(UTC)
-    async with get_client() as client:
-        # Due or not: the runner fetches a run a little before its time, and may begin it then.
-        for run in await _runs(client, deployments, ("PENDING", "RUNNING")):
-            state = Crashed(message="it ended together with `headrace flows serve`")
-            await client.set_flow_run_state(run.id, state, force=True)
-        late = True
-        while late:
-            found = await _runs(client, deployments, ("SCHEDULED",), before=now)
-            dropped = [run for run in found if run.auto_scheduled]  # others, somebody asked for
-            late = bool(dropped)
-            for run in dropped:
-                state = Cancelled(message="dropped: the flows were not served at that time")
-                await client.set_flow_run_state(run.id, state, force=True)
-
-
-async def _runs(
-    client: Any, deployments: list[UUID], states: Sequence[str], before: datetime | None = None
-) -> Any:
-    """Runs in one of these states that were due before this time, or at any: the first 200."""
-    from prefect.client.schemas.filters import FlowRunFilter
-    from prefect.client.schemas.sorting import FlowRunSort
-
-    wanted = FlowRunFilter.model_validate(
-        {
-            "deployment_id": {"any_": deployments},
-            "state": {"type": {"any_": list(states)}},
-            "expected_start_time": {"before_": before},
-        }
-    )
-    return await client.read_flow_runs(
-        flow_run_filter=wanted, sort=FlowRunSort.EXPECTED_START_TIME_ASC, limit=200
-    )
-
-
-def _check_server() -> None:
-    from prefect.settings import PREFECT_API_URL
-
-    address = PREFECT_API_URL.value()
-    if not address:
-        raise UsageError(f"no Prefect server is named; {_HOW}")
-    if not address.startswith(("http://", "https://")):
-        raise UsageError(f"PREFECT_API_URL is {address!r}, which is no address of a server; {_HOW}")
-    try:
-        with urllib.request.urlopen(f"{address}/health", timeout=_PATIENCE):  # noqa: S310 - checked
-            pass
-    except OSError as e:
-        raise UsageError(f"no Prefect server answers at {address} ({e}); {_HOW}") from e
 
 
 def main(arguments: list[str]) -> int:
@@ -210,10 +131,12 @@ def main(arguments: list[str]) -> int:
         configure(settings.load())
         if arguments == ["serve"]:
             serve()
+        elif arguments[:1] == ["ls"]:
+            ls(as_json="--json" in arguments)
         elif arguments[:1] == ["run"] and len(arguments) > 1:
             run(arguments[1], arguments[2:])
         else:
-            raise UsageError("call it as `serve`, or `run NAME [KEY=VALUE]…`")
+            raise UsageError("call it as `serve`, `ls` or `run NAME [KEY=VALUE]…`")
     except HeadraceError as e:
         sys.stderr.write(f"headrace: {e}\n")
         return e.exit_code

@@ -1,6 +1,6 @@
 """Flow `batch`: recompute and publish a base, then prove what is served.
 
-    python -m flows run batch [engine=duckdb] [incremental=true]
+    python -m headrace.flows run batch [engine=duckdb] [incremental=true]
 
 It fails if the audit refuses the base (then the old one serves on), or if a served cell differs
 from a recompute.

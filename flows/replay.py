@@ -1,6 +1,6 @@
 """Flow `replay`: build a generation from the log, compare it, promote it if asked, prove it.
 
-    python -m flows run replay [since=2026-03-01] [views=FOLDER] [go_live=true]
+    python -m headrace.flows run replay [since=2026-03-01] [views=FOLDER] [go_live=true]
 
 Readers notice nothing before the promotion, which is one step.
 """

@@ -1,4 +1,4 @@
-"""Which flows there are, and when they run. Imports nothing of Prefect: the command reads this."""
+"""Which flows there are, and when they run. Imports nothing of Prefect, which takes seconds."""
 
 from __future__ import annotations
 

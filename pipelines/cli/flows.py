@@ -1,7 +1,4 @@
-"""Commands around Prefect: `flows` serves, runs and lists them, as a process of its own; `ingest`.
-
-Nothing of Prefect is imported here: it takes seconds.
-"""
+"""`headrace flows`: goes on as the flows' own process. Nothing of Prefect is imported here."""
 
 from __future__ import annotations
 
@@ -9,7 +6,6 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from headrace.pipelines.cli import console
 from headrace.pipelines.cli.app import settings_of
 from headrace.pipelines.cli.options import json_option
 from headrace.pipelines.errors import UsageError
@@ -29,13 +25,7 @@ def flows_command() -> None:
 @click.pass_context
 def ls_command(ctx: click.Context, as_json: bool) -> None:
     """List the flows and when they run."""
-    from headrace.flows.schedules import FLOWS, schedule
-
-    settings = settings_of(ctx)
-    found = [(name, str(schedule(settings, name)), what) for name, what in FLOWS.items()]
-    names = ["flow", "schedule", "does"]
-    result = {"flows": [dict(zip(names, row, strict=True)) for row in found]}
-    console.emit(result, console.table(names, found), as_json=as_json)
+    _become(settings_of(ctx), "ls", *["--json"] * as_json)
 
 
 @flows_command.command("run")
@@ -48,10 +38,6 @@ def run_command(ctx: click.Context, name: str, params: tuple[str, ...]) -> None:
     Parameters: batch takes engine and incremental; replay since and go_live; quality suite; ingest
     folder, form, mapping and limit.
     """
-    from headrace.flows.schedules import FLOWS
-
-    if name not in FLOWS:
-        raise UsageError(f"there is no flow {name!r}; name one of {', '.join(FLOWS)}")
     wrong = [given for given in params if "=" not in given]
     if wrong:
         raise UsageError(f"--param {wrong[0]!r} is not KEY=VALUE")
@@ -65,12 +51,7 @@ def serve_command(ctx: click.Context) -> None:
 
     Ends at ctrl-C or SIGTERM; schedules go on when it is started again.
     """
-    from headrace.flows.schedules import FLOWS, schedule
-
-    settings = settings_of(ctx)
-    for name in FLOWS:
-        schedule(settings, name)  # a wrong one is told before Prefect is loaded
-    _become(settings, "serve")
+    _become(settings_of(ctx), "serve")
 
 
 def _become(settings: Settings, *arguments: str) -> NoReturn:
