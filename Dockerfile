@@ -16,6 +16,7 @@ ENV PYTHONUNBUFFERED=1 \
 
 WORKDIR /app
 COPY constraints.txt pyproject.toml README.md LICENSE ./
+COPY headrace headrace
 COPY schemas schemas
 COPY pipelines pipelines
 COPY jobs jobs

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from headrace.pipelines.errors import SeamError, UsageError
 from headrace.pipelines.generations.generation import Generation, StoredViews, table_columns
+from headrace.pipelines.generations.served_sql import seam_sql, served_sql
 from headrace.pipelines.lake import checksums, failpoints
 from headrace.pipelines.lake.connect import literal
 from headrace.pipelines.lake.connection import Connection
@@ -107,18 +108,6 @@ def trusted(line: Generation) -> Generation:
             "and says what moved"
         )
     return line
-
-
-def as_served(live: Generation, name: str) -> str:
-    """A SELECT of what the live generation serves under a name.
-
-    Of a view that an earlier version misread, what was stored has that version's columns: only the
-    SQL that it left in the lake reads them.
-    """
-    if name not in live.misread:
-        return live.select(name)
-    columns = ", ".join(f'"{c.name}"' for c in live.views[name].outputs)
-    return f'SELECT {columns} FROM lake.main."{name}"'
 
 
 def stored_views(lake: Connection, number: int) -> Mapping[str, View]:
@@ -246,8 +235,8 @@ def adopt_views(lake: Lake) -> str | None:
 def serve(tx: Transaction, number: int) -> None:
     """Write the views that people query, for this generation as it stands."""
     line = read(tx.lake, number)
-    tx.execute(f"CREATE OR REPLACE VIEW sys.seam AS {_seam_sql(line)}")
-    tx.execute(f"CREATE OR REPLACE VIEW sys.served AS {_served_sql(line)}")
+    tx.execute(f"CREATE OR REPLACE VIEW sys.seam AS {seam_sql(line)}")
+    tx.execute(f"CREATE OR REPLACE VIEW sys.served AS {served_sql(line)}")
     names = set(line.tables)
     for (name,) in tx.lake.rows(
         "SELECT view_name FROM duckdb_views() WHERE database_name = 'lake' AND schema_name = 'main'"
@@ -299,40 +288,3 @@ def commit_at(lake: Connection, line: Generation, position: Position) -> int | N
         f"AND commit_no > {line.after_commit} AND to_position = {literal(position.text())}"
     )
     return int(found[0][0]) if found else None
-
-
-def _seam_sql(line: Generation) -> str:
-    """SQL that gives `true`, or fails: the guard inside each served view."""
-    cut = line.cut.text()
-    return f"""
-        WITH chain AS (
-          SELECT commit_no, from_position,
-            lag(to_position, 1, '{cut}') OVER (ORDER BY commit_no) AS expected
-          FROM sys.commits
-          WHERE generation = {line.number} AND commit_no > {line.after_commit}
-        )
-        SELECT CASE
-          WHEN (SELECT arg_max(generation, switch_no) FROM sys.live) <> {line.number}
-            THEN error('SeamError: these views belong to generation {line.number}, which is not '
-                       'live; run headrace batch')
-          WHEN (SELECT (max(base), arg_max(cut, base)) FROM sys.bases
-                WHERE generation = {line.number}) <> ({line.base}, '{cut}')
-            THEN error('SeamError: these views belong to base {line.base} of generation '
-                       '{line.number}, which was replaced; run headrace batch')
-          WHEN count(*) FILTER (WHERE from_position <> expected) > 0
-            THEN error('SeamError: gap or overlap at the seam before commit '
-                       || min(commit_no) FILTER (WHERE from_position <> expected)
-                       || '; run headrace batch')
-          ELSE true END AS ok
-        FROM chain"""
-
-
-def _served_sql(line: Generation) -> str:
-    """SQL that gives one row: what is served, and up to where."""
-    return f"""
-        SELECT {line.number} AS generation, {line.base} AS base, '{line.logic}' AS logic,
-          '{line.cut.text()}' AS cut,
-          coalesce(arg_max(to_position, commit_no), '{line.cut.text()}') AS position,
-          max(recorded_at) AS committed_at
-        FROM sys.commits
-        WHERE generation = {line.number} AND commit_no > {line.after_commit}"""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import starmap
 from typing import TYPE_CHECKING, Any
 
-from headrace.pipelines.generations import data_diff, registry
+from headrace.pipelines.generations import data_diff, registry, served_sql
 from headrace.pipelines.generations.generation import Generation
 from headrace.pipelines.lake import checksums
 from headrace.pipelines.lake.lake import Lake
@@ -99,7 +99,7 @@ def between_generations(
 ) -> Changed:
     """What changes for readers if `other` goes live; both stand at one position."""
     parts = [
-        _view_cells(other.views[name], registry.as_served(live, name), other.select(name))
+        _view_cells(other.views[name], served_sql.as_served(live, name), other.select(name))
         for name in names
     ]
     parts += [_row_cells(name, live.select(name), other.select(name)) for name in ORDERS_LEDGER]

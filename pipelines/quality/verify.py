@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from headrace.pipelines import notify
-from headrace.pipelines.generations import registry
+from headrace.pipelines.generations import registry, served_sql
 from headrace.pipelines.generations.data_diff import Comparison, compare
 from headrace.pipelines.generations.generation import Generation
 from headrace.pipelines.generations.recompute import recomputed
@@ -60,7 +60,7 @@ def verify(lake: Lake, number: int | None = None, *, progress: Progress = silent
             pairs = {"orders": (line.select("orders"), "SELECT * FROM proof_orders")}
             pairs["ledger"] = (line.select("ledger"), "SELECT * FROM proof_ledger")
             for name, view in line.views.items():
-                pairs[name] = (registry.as_served(line, name), _expected(lake, view))
+                pairs[name] = (served_sql.as_served(line, name), _expected(lake, view))
             found = compare(lake, line, pairs)
             fingerprint = _fingerprint(lake, line, found)
         events = log.events_below(line.position)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from headrace.pipelines.errors import PromotionError, SeamError
-from headrace.pipelines.generations import registry, restatements
+from headrace.pipelines.generations import registry, restatements, served_sql
 from headrace.pipelines.generations.data_diff import Comparison, compare
 from headrace.pipelines.generations.generation import Generation
 from headrace.pipelines.generations.restatements import Changed
@@ -87,7 +87,9 @@ def difference(
             if [c.name for c in other.views[name].outputs]
             == [c.name for c in live.views[name].outputs]
         ]
-        pairs |= {name: (other.select(name), registry.as_served(live, name)) for name in comparable}
+        pairs |= {
+            name: (other.select(name), served_sql.as_served(live, name)) for name in comparable
+        }
         found = compare(lake, live, pairs)
         changed = None
         if listed and found.wrong:

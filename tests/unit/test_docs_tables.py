@@ -96,9 +96,9 @@ def test_the_crash_points_in_the_architecture_are_those_of_the_code() -> None:
     points = set(
         re.findall(r"`(\w+)`", "".join(re.findall(r"^(\| `.*) \|.*\|$", second, re.MULTILINE)))
     )
-    source = "\n".join(p.read_text("utf-8") for p in (ROOT / "pipelines").glob("*.py"))
+    source = "\n".join(p.read_text("utf-8") for p in (ROOT / "pipelines").rglob("*.py"))
     assert whats == set(re.findall(r"\.writing\(\s*\"(\w+)\"", source))
-    passed = re.findall(r"crash\.here\(f?\"(?:\{[^}]+\}|\w+)\.(\w+)\"\)", source)
+    passed = re.findall(r"failpoints\.here\(f?\"(?:\{[^}]+\}|\w+)\.(\w+)\"\)", source)
     assert points | {"dropped"} == set(passed)
 
 
