@@ -17,8 +17,7 @@ from prefect.cache_policies import NO_CACHE
 
 from headrace.flows import artifacts
 from headrace.flows.steps import again, one_at_a_time, opened, prove
-from headrace.pipelines.batch import run as batches
-from headrace.pipelines.quality.audit import chosen
+from headrace.pipelines.verbs import layers as verbs
 
 
 @task(name="publish", cache_policy=NO_CACHE, **again)
@@ -27,11 +26,10 @@ def publish(home: Path, *, engine: str | None, incremental: bool) -> dict[str, A
     log = get_run_logger()
     with opened(home) as lake:
         try:
-            done = batches.run(
+            done = verbs.batch(
                 lake,
                 engine=engine or lake.settings.flow_engine,
                 incremental=incremental,
-                auditor=chosen(lake.settings),
                 report=log.info,
             )
         finally:

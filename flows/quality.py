@@ -14,13 +14,14 @@ from headrace.flows.steps import again, one_at_a_time, opened
 from headrace.pipelines.errors import JobError
 from headrace.pipelines.operations import alerts
 from headrace.pipelines.quality import check as checks
+from headrace.pipelines.verbs import layers as verbs
 
 
 @task(name="check", cache_policy=NO_CACHE, **again)
 def check(home: Path, suite: str) -> dict[str, Any]:
     """Check one suite. Gives whether it passed, and its report."""
     with opened(home) as lake:
-        found = checks.check(lake, suite=suite)
+        found = verbs.check(lake, suite)
     return {
         "passed": found.passed,
         "failures": [str(f) for f in found.failures],

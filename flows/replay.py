@@ -16,21 +16,14 @@ from prefect.cache_policies import NO_CACHE
 
 from headrace.flows.steps import again, one_at_a_time, opened, prove
 from headrace.pipelines.errors import PromotionError
-from headrace.pipelines.generations import registry
-from headrace.pipelines.replay import build as building
-from headrace.pipelines.replay import promote as promotions
-from headrace.pipelines.serving.time_travel import parse_time
-
-BEGINNING = "beginning"
+from headrace.pipelines.verbs import layers as verbs
 
 
 @task(name="build", cache_policy=NO_CACHE)
 def build(home: Path, since: str, views: Path | None) -> dict[str, Any]:
     """Build a generation beside the live one and compare both. Not retried: it would build two."""
-    moment = None if since == BEGINNING else parse_time(since)
     with opened(home) as lake:
-        wanted = None if views is None else registry.current_views(lake.home, views)
-        done = building.replay(lake, moment, views=wanted)
+        done = verbs.replay(lake, since, views=views)
     return {
         "generation": done.generation,
         "events": done.events,
@@ -44,13 +37,13 @@ def build(home: Path, since: str, views: Path | None) -> dict[str, Any]:
 def promote(home: Path, generation: int) -> dict[str, int]:
     """Point readers at the generation. Gives the position that it serves."""
     with opened(home) as lake:
-        return promotions.promote(lake, generation, reason="flow replay").position.as_dict()
+        return verbs.promote(lake, generation, reason="flow replay").position.as_dict()
 
 
 @flow(name="replay")
 @one_at_a_time(needs_batch=True)
 def replay(
-    home: Path, *, since: str = BEGINNING, views: Path | None = None, go_live: bool = False
+    home: Path, *, since: str = verbs.BEGINNING, views: Path | None = None, go_live: bool = False
 ) -> dict[str, Any]:
     """Replay, then promote (only if `go_live`), then verify what was built.
 

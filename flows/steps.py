@@ -19,7 +19,7 @@ from headrace.pipelines.bootstrap import open_lake
 from headrace.pipelines.errors import BrokerError, JobError, LockError, StorageError
 from headrace.pipelines.lake import home as homes
 from headrace.pipelines.lake.lake import Lake
-from headrace.pipelines.quality.verify import verify
+from headrace.pipelines.verbs import layers as verbs
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import State, TaskRun
@@ -97,7 +97,7 @@ def prove(home: Path, generation: int | None = None) -> dict[str, Any]:
         JobError: a served cell differs. The certificate with the differences is stored.
     """
     with opened(home) as lake:
-        certificate = verify(lake, generation)
+        certificate = verbs.verify(lake, generation)
     artifacts.certificate(certificate)
     if not certificate.equal:
         raise JobError(

@@ -7,12 +7,14 @@ interrupted before it is made anew.
 from __future__ import annotations
 
 import contextlib
+import difflib
 import sqlite3
 import uuid
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from headrace.pipelines.errors import HomeError
+from headrace.pipelines.errors import HomeError, UsageError
 from headrace.pipelines.generations import registry
 from headrace.pipelines.lake import connect, failpoints
 from headrace.pipelines.lake import home as homes
@@ -37,6 +39,24 @@ def open_lake(settings: Settings, *, read_only: bool = False) -> Lake:
     if not homes.exists(settings.home):
         create(settings)
     return Lake.open(settings, read_only=read_only)
+
+
+def require(path: Path) -> None:
+    """See that there is a home, before something is read that nobody ever wrote.
+
+    Raises:
+        UsageError: there is none; names the nearest one that is.
+    """
+    if homes.exists(path) or any(path.glob("catalog.sqlite*")):  # a damaged one has its own words
+        return
+    around = {place.parent for place in path.absolute().parent.glob("*/home.json")}
+    close = difflib.get_close_matches(path.name, [place.name for place in around], n=1, cutoff=0.3)
+    hint = f"; did you mean --home {path.parent / close[0]}?" if close else ""
+    raise UsageError(
+        f"there is no home at {path}{hint} `headrace --home {path} init` makes one"
+        if hint
+        else f"there is no home at {path}; `headrace --home {path} init` makes one"
+    )
 
 
 def create(settings: Settings) -> bool:

@@ -16,9 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Final, NoReturn
 
-import headrace
-
-ROOT: Final = Path(headrace.__file__).absolute().parent
+ROOT: Final = Path(__file__).absolute().parents[1]
 """The folder of the package: pipelines, jobs, flows and schemas are in it."""
 _NONE: Final[Mapping[str, str]] = {}
 

@@ -26,13 +26,14 @@ from headrace.jobs.streaming.query import Stream, Tell
 from headrace.pipelines import logs, settings
 from headrace.pipelines.bootstrap import open_lake
 from headrace.pipelines.cli import console
-from headrace.pipelines.cli.speed import summary
+from headrace.pipelines.cli.speed import speed_told
 from headrace.pipelines.errors import BrokerError, HeadraceError, JobError
 from headrace.pipelines.generations import registry
 from headrace.pipelines.lake import failpoints
 from headrace.pipelines.log.binding import open_topic
 from headrace.pipelines.logs import logger
 from headrace.pipelines.speed.layer import Commit, Speed
+from headrace.pipelines.verbs.layers import CaughtUp
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -138,8 +139,8 @@ def _main(path: Path, *, stay: bool, as_json: bool) -> None:
         commits: list[Commit] = []
         once(lake, spark, commits.append, stop)
         seconds = time.monotonic() - started
-        result, text = summary(commits, registry.read(lake).position, seconds)
-    console.emit(result, text, as_json=as_json)
+        done = CaughtUp(tuple(commits), registry.read(lake).position, seconds)
+    console.emit(*speed_told(done), as_json=as_json)
 
 
 def _end(spark: SparkSession) -> None:

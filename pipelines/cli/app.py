@@ -139,11 +139,26 @@ def settings_of(ctx: click.Context, **given: Any) -> Any:
     return chosen
 
 
-def open_lake(ctx: click.Context, *, read_only: bool = False, **given: Any) -> Lake:
-    """The lake of this call's home; made now if there is none."""
+def open_lake(
+    ctx: click.Context, *, read_only: bool = False, make: bool = False, **given: Any
+) -> Lake:
+    """The lake of this call's home.
+
+    Args:
+        ctx: of the call.
+        read_only: nothing will be written.
+        make: make the home if there is none.
+        given: settings of this call.
+
+    Raises:
+        UsageError: there is no home, and none is to be made.
+    """
     from headrace.pipelines import bootstrap
 
-    return bootstrap.open_lake(settings_of(ctx, **given), read_only=read_only)
+    chosen = settings_of(ctx, **given)
+    if not make:
+        bootstrap.require(chosen.home)
+    return bootstrap.open_lake(chosen, read_only=read_only)
 
 
 def main() -> None:

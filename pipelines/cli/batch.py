@@ -39,17 +39,12 @@ def batch_command(
     A base that does not pass its audit is kept aside: `headrace query --staged` reads it,
     `headrace publish` audits it again.
     """
-    from headrace.pipelines.batch import run as batch
     from headrace.pipelines.log.embedded import Log
-    from headrace.pipelines.quality.audit import chosen
+    from headrace.pipelines.verbs import layers as verbs
 
     with open_lake(ctx, spark_master=master, audit=audit) as lake:
-        done = batch.run(
-            lake,
-            engine=engine,
-            incremental=incremental,
-            auditor=chosen(lake.settings),
-            report=console.steps("batch"),
+        done = verbs.batch(
+            lake, engine=engine, incremental=incremental, report=console.steps("batch")
         )
         events = 0 if done is None else Log(lake).events_below(done.cut)
     if done is None:
@@ -108,21 +103,16 @@ def publish_command(
     It is refused again if it still does not pass (unless --force), and in any case if it no longer
     meets the deltas or a newer base is live.
     """
-    from headrace.pipelines.batch import run as batch
-    from headrace.pipelines.cli.batch import batch_told
     from headrace.pipelines.log.embedded import Log
-    from headrace.pipelines.quality.audit import chosen
+    from headrace.pipelines.verbs import layers as verbs
 
     if force and not (reason or "").strip():
         raise UsageError("--force needs --reason TEXT: why the audit is overruled; it is recorded")
     if reason is not None and not force:
         raise UsageError("--reason goes with --force; without it, the audit decides")
     with open_lake(ctx, audit=audit) as lake:
-        done = batch.publish_refused(
-            lake,
-            auditor=chosen(lake.settings),
-            forced=reason if force else None,
-            report=console.steps("publish"),
+        done = verbs.publish(
+            lake, forced=reason if force else None, report=console.steps("publish")
         )
         events = Log(lake).events_below(done.cut)
     result, text = batch_told(done, events)

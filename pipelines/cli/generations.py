@@ -38,18 +38,14 @@ def replay_command(
 
     Nothing that readers see changes until `headrace promote`.
     """
-    from headrace.pipelines.generations import registry
-    from headrace.pipelines.replay import build, promote
-    from headrace.pipelines.serving.time_travel import parse_time
+    from headrace.pipelines.verbs import layers as verbs
 
-    moment = None if since == "beginning" else parse_time(since)
     with open_lake(ctx) as lake:
-        wanted = registry.current_views(lake.home, views)
         with console.bar("replay") as progress:
-            done = build.replay(lake, moment, views=wanted, progress=progress)
+            done = verbs.replay(lake, since, views=views, progress=progress)
         promoted = go_live and done.diff.promotable
         if promoted:
-            promote.promote(lake, done.generation, reason="replay --promote")
+            verbs.promote(lake, done.generation, reason="replay --promote")
     result = {
         "generation": done.generation,
         "requested": done.requested.as_dict(),
@@ -132,10 +128,10 @@ def _key(key: Any) -> str:
 @click.pass_context
 def promote_command(ctx: click.Context, generation: int | None, as_json: bool) -> None:
     """Make a generation live (the newest by default), in one step."""
-    from headrace.pipelines.replay import promote
+    from headrace.pipelines.verbs import layers as verbs
 
     with open_lake(ctx) as lake, console.bar("catching up") as progress:
-        line = promote.promote(lake, generation, progress=progress)
+        line = verbs.promote(lake, generation, progress=progress)
     _switched(line, as_json)
 
 
@@ -144,10 +140,10 @@ def promote_command(ctx: click.Context, generation: int | None, as_json: bool) -
 @click.pass_context
 def rollback_command(ctx: click.Context, as_json: bool) -> None:
     """Make the generation live that was live before, caught up with the log, in one step."""
-    from headrace.pipelines.replay import promote
+    from headrace.pipelines.verbs import layers as verbs
 
     with open_lake(ctx) as lake, console.bar("catching up") as progress:
-        line = promote.rollback(lake, progress=progress)
+        line = verbs.rollback(lake, progress=progress)
     _switched(line, as_json)
 
 

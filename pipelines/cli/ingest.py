@@ -86,7 +86,7 @@ def append_command(ctx: click.Context, files: tuple[str, ...], as_json: bool) ->
         if name != "-":
             open_input(name).close()
     sizes = [Path(name).stat().st_size for name in files if name != "-"]
-    with open_lake(ctx) as lake, console.bar("append", "bytes") as progress:
+    with open_lake(ctx, make=True) as lake, console.bar("append", "bytes") as progress:
         read = 0
 
         def count(size: int) -> None:
@@ -147,7 +147,7 @@ def _import(
         if not found:
             raise UsageError(f"{path} holds no .csv file; name CSV files or a folder of them")
         files += found
-    with open_lake(ctx) as lake, console.bar("import", "files") as progress:
+    with open_lake(ctx, make=True) as lake, console.bar("import", "files") as progress:
         done = 0
 
         def told() -> Iterable[Any]:
@@ -199,7 +199,7 @@ def ingest_command(
     """
     from headrace.pipelines.ingest.landing import land
 
-    with open_lake(ctx) as lake, console.bar("ingest", "files") as progress:
+    with open_lake(ctx, make=True) as lake, console.bar("ingest", "files") as progress:
         found = land(lake, folder, form=form, mapping=mapping, limit=limit, progress=progress)
     console.emit(found.as_json(), landed_text(found), as_json=as_json)
     ctx.exit(0 if found.clean else 1)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
@@ -14,10 +12,10 @@ from headrace.pipelines.cli.options import json_option
 from headrace.pipelines.errors import UsageError
 from headrace.pipelines.generations import registry
 from headrace.pipelines.lake.lake import Lake
-from headrace.pipelines.position import Position
 from headrace.pipelines.processes import become_python
 from headrace.pipelines.settings import as_environment
 from headrace.pipelines.speed.layer import Commit
+from headrace.pipelines.verbs import layers as verbs
 
 if TYPE_CHECKING:
     from headrace.pipelines.lake.lake import Lake
@@ -52,35 +50,23 @@ def speed_command(
         "workers": workers,
         "spark_master": master,
     }
-    with open_lake(ctx, **given) as lake:
+    with open_lake(ctx, make=True, **given) as lake:
         try:
-            with lake.home.lock("speed", wait=0):
-                adopted = registry.adopt_views(lake)
-                if adopted:
-                    console.note(adopted)
-                if engine == "spark":
-                    pass  # below, when the lake is closed and the lock free
-                elif mode == "follow":
-                    _follow(lake)
-                else:
-                    _once(lake, as_json=as_json)
+            if engine == "spark":
+                with lake.home.lock("speed", wait=0):
+                    waiting = registry.adopt_views(lake)
+                    if waiting:
+                        console.note(waiting)
+            elif mode == "follow":
+                _follow(lake)
+            else:
+                with console.bar("speed") as progress:
+                    done = verbs.speed(lake, progress=progress, report=console.note)
+                console.emit(*speed_told(done), as_json=as_json)
         except KeyboardInterrupt:
             console.note("stopped; what is committed stays")
     if engine == "spark":
         become_stream(lake, follow=mode == "follow", as_json=as_json)
-
-
-def _once(lake: Lake, *, as_json: bool) -> None:
-    from headrace.pipelines.generations import registry
-    from headrace.pipelines.speed import loop
-    from headrace.pipelines.speed.layer import Speed
-
-    started = time.monotonic()
-    with Speed.open(lake) as speed, console.bar("speed") as progress:
-        commits = loop.once(lake, speed, progress)
-    position = registry.read(lake).position
-    result, text = summary(commits, position, time.monotonic() - started)
-    console.emit(result, text, as_json=as_json)
 
 
 def _follow(lake: Lake) -> None:
@@ -89,35 +75,30 @@ def _follow(lake: Lake) -> None:
     # What a service manager sends means the same as ctrl-C, also where that is ignored.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        _commits(lake)
+        verbs.follow(lake, report=console.note, told=_committed)
     except Exception as e:
         if interrupted(e):
             raise KeyboardInterrupt from e
         raise
 
 
-def _commits(lake: Lake) -> None:
-    from headrace.pipelines.speed import loop
-    from headrace.pipelines.speed.layer import Speed
-
-    with Speed.open(lake) as speed:
-        for commit in loop.follow(lake, speed):
-            console.note(f"commit {commit.number}: {commit.events:,} events, at {commit.position}")
+def _committed(commit: Commit) -> None:
+    console.note(f"commit {commit.number}: {commit.events:,} events, at {commit.position}")
 
 
-def summary(
-    commits: Sequence[Commit], position: Position, seconds: float
-) -> tuple[dict[str, object], str]:
+def speed_told(done: verbs.CaughtUp) -> tuple[dict[str, object], str]:
     """What a run of the speed layer did: for a program, and for a person."""
-    events, repeats = sum(c.events for c in commits), sum(c.repeats for c in commits)
     result = {
-        "commits": len(commits),
-        "events": events,
-        "repeats": repeats,
-        "position": position.as_dict(),
-        "seconds": round(seconds, 3),
+        "commits": len(done.commits),
+        "events": done.events,
+        "repeats": done.repeats,
+        "position": done.position.as_dict(),
+        "seconds": round(done.seconds, 3),
     }
-    text = f"{events:,} events in {len(commits)} commits, {repeats:,} redelivered; at {position}"
+    text = (
+        f"{done.events:,} events in {len(done.commits)} commits, {done.repeats:,} redelivered; "
+        f"at {done.position}"
+    )
     return result, text
 
 

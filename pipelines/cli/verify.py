@@ -24,10 +24,10 @@ def verify_command(ctx: click.Context, generation: int | None, as_json: bool) ->
 
     Exit code 1 if a single cell differs. The certificate is stored in the lake.
     """
-    from headrace.pipelines.quality.verify import verify
+    from headrace.pipelines.verbs import layers as verbs
 
     with open_lake(ctx) as lake, console.bar("verify", "slices") as progress:
-        certificate = verify(lake, generation, progress=progress)
+        certificate = verbs.verify(lake, generation, progress=progress)
     console.emit(certificate_json(certificate), certificate_text(certificate), as_json=as_json)
     ctx.exit(0 if certificate.equal else 1)
 
@@ -44,10 +44,10 @@ def verify_command(ctx: click.Context, generation: int | None, as_json: bool) ->
 @click.pass_context
 def check_command(ctx: click.Context, suite: str, as_json: bool) -> None:
     """Check with Great Expectations, and build the Data Docs. Exit code 1 if it fails."""
-    from headrace.pipelines.quality import check as quality
+    from headrace.pipelines.verbs import layers as verbs
 
     with open_lake(ctx) as lake:
-        found = quality.check(lake, suite)
+        found = verbs.check(lake, suite)
     console.emit(checked_json(found), checked_text(found), as_json=as_json)
     ctx.exit(0 if found.passed else 1)
 

@@ -1,8 +1,8 @@
 """Serving: read-only SQL over what is live. Every answer carries the position it is true at.
 
-    from pipelines import serving
+    import headrace
 
-    with serving.connect("headrace-data") as lake:
+    with headrace.connect("headrace-data") as lake:
         answer = lake.query("SELECT sum(net) FROM revenue_by_day")
         answer.rows, answer.position, answer.logic
 
@@ -17,20 +17,22 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import duckdb
 
-from headrace.pipelines import settings
-from headrace.pipelines.bootstrap import open_lake
-from headrace.pipelines.errors import HomeError
+from headrace.pipelines import bootstrap, settings
+from headrace.pipelines.errors import UsageError
 from headrace.pipelines.generations import registry
 from headrace.pipelines.generations.generation import Generation
 from headrace.pipelines.lake import checksums, data_files
-from headrace.pipelines.lake import home as homes
 from headrace.pipelines.lake.guarded_sql import Rows, as_ours, check_select, guard, plain, select
 from headrace.pipelines.lake.lake import Lake
 from headrace.pipelines.position import Position
+
+if TYPE_CHECKING:
+    import polars as pl
+    import pyarrow as pa
 
 RESTATEMENTS = (
     "recorded_at", "generation", "base", "view", "key", "measure", "old", "new", "cause",
@@ -51,6 +53,38 @@ class Answer(Rows):
     logic: str
     generation: int
     staged: bool = False
+
+    def arrow(self) -> pa.Table:
+        """As an Arrow table. Money is decimal, as DuckDB gave it."""
+        from headrace.pipelines.serving.frames import arrow_table
+
+        return arrow_table(self.columns, self.types, self.rows)
+
+    def polars(self) -> pl.DataFrame:
+        """As a Polars frame, with the same types."""
+        import polars as pl
+
+        return cast("pl.DataFrame", pl.from_arrow(self.arrow()))
+
+    def pandas(self) -> Any:
+        """As a pandas frame. Decimals are Python's `Decimal`, dates and times as Arrow has them.
+
+        Raises:
+            UsageError: pandas is not installed.
+        """
+        try:
+            import pandas as pd  # type: ignore[import-untyped]
+        except ImportError as e:
+            raise UsageError(
+                "pandas is not installed; install it, or use .polars() or .arrow()"
+            ) from e
+        table = self.arrow()
+        return pd.DataFrame(
+            {
+                name: column.to_pandas()
+                for name, column in zip(table.column_names, table.columns, strict=True)
+            }
+        )
 
     def as_json(self) -> dict[str, Any]:
         """What `query --json` prints; decimals and times as strings."""
@@ -74,14 +108,12 @@ def connect(home: str | Path, **overrides: Any) -> Serving:
         overrides: settings, such as `threads` or `memory_limit`.
 
     Raises:
-        HomeError: there is no home, or it cannot be read.
+        UsageError: there is no home.
+        HomeError: it cannot be read.
     """
     chosen = settings.load(Path(home), **overrides)
-    if not homes.exists(chosen.home):
-        raise HomeError(
-            f"there is no home at {chosen.home}; `headrace --home {chosen.home} init` makes one"
-        )
-    return Serving(open_lake(chosen, read_only=True))
+    bootstrap.require(chosen.home)
+    return Serving(bootstrap.open_lake(chosen, read_only=True))
 
 
 class Serving:

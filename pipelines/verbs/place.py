@@ -1,0 +1,40 @@
+"""The home that a verb works on: a path, or a lake that is open already."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from headrace.pipelines import bootstrap, settings
+from headrace.pipelines.lake.lake import Lake
+
+Place: TypeAlias = str | Path | Lake
+"""Where the lake is: the home's directory, or its open lake."""
+
+
+@contextlib.contextmanager
+def opened(
+    home: Place, *, make: bool = False, read_only: bool = False, **given: Any
+) -> Iterator[Lake]:
+    """The lake of a home; closed at the end if it was opened here.
+
+    Args:
+        home: where.
+        make: make the home if there is none.
+        read_only: nothing will be written.
+        given: settings for a home that is opened here, such as `threads`.
+
+    Raises:
+        UsageError: there is no home, and none is to be made.
+        HomeError: the home cannot be used.
+    """
+    if isinstance(home, Lake):
+        yield home
+        return
+    chosen = settings.load(Path(home), **given)
+    if not make:
+        bootstrap.require(chosen.home)
+    with bootstrap.open_lake(chosen, read_only=read_only) as lake:
+        yield lake

@@ -1,0 +1,38 @@
+"""Into the log: append."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from headrace.pipelines.ingest.append import Total
+    from headrace.pipelines.verbs.events import Events
+    from headrace.pipelines.verbs.place import Place
+
+
+def append(home: Place, events: Events, *, origin: str = "python", **given: Any) -> Total:
+    """Append events to the home's log; the home is made if there is none.
+
+    Good events are in the log, durably, when this returns; the others are in quarantine, each with
+    its reason.
+
+    Args:
+        home: where.
+        events: CloudEvents, as JSON text, dicts, files, an Arrow table or a Polars frame.
+        origin: what the quarantine says of where they came from.
+        given: settings, such as `append_events`.
+
+    Returns:
+        How many were `accepted` and `quarantined`, and the log's `position` after them.
+
+    Raises:
+        UsageError: a value has no exact form (a float), or it is no event of any known kind.
+            Batches before it are in the log.
+        LockError, StorageError, BrokerError: a batch was refused; those before it are in the log.
+    """
+    from headrace.pipelines.ingest.append import append_lines
+    from headrace.pipelines.verbs.events import lines_of
+    from headrace.pipelines.verbs.place import opened
+
+    with opened(home, make=True, **given) as lake:
+        return append_lines(lake, lines_of(events, origin))
