@@ -167,8 +167,7 @@ def generations_command(ctx: click.Context, as_json: bool) -> None:
 
     with open_lake(ctx, read_only=True) as lake, lake.reading():
         live = registry.live_number(lake)
-        numbers = [r[0] for r in lake.rows("SELECT generation FROM sys.generations ORDER BY 1")]
-        lines = [line for n in numbers if (line := _readable(lake, n)) is not None]
+        lines = [line for n in registry.numbers(lake) if (line := _readable(lake, n)) is not None]
     names = ["generation", "live", "made", "origin", "logic", "base", "cut", "position"]
     rows = [
         (

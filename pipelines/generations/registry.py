@@ -61,6 +61,33 @@ def live_number(lake: Connection) -> int:
     return int(lake.row("SELECT arg_max(generation, switch_no) FROM sys.live")[0])
 
 
+def numbers(lake: Connection) -> list[int]:
+    """All generations, oldest first."""
+    return [n for (n,) in lake.rows("SELECT generation FROM sys.generations ORDER BY 1")]
+
+
+def before_live(lake: Connection) -> int | None:
+    """The generation that was live before, to which a rollback returns; None if there was none."""
+    found = lake.rows(
+        f"SELECT generation FROM sys.live WHERE generation <> {live_number(lake)} "
+        "ORDER BY switch_no DESC LIMIT 1"
+    )
+    return int(found[0][0]) if found else None
+
+
+def with_tables(lake: Connection) -> set[int]:
+    """The generations whose tables are there."""
+    found = lake.rows("SELECT schema_name FROM duckdb_schemas() WHERE database_name = 'lake'")
+    return {int(name[1:]) for (name,) in found if name[0] == "g" and name[1:].isdigit()}
+
+
+def drop(tx: Transaction, number: int) -> None:
+    """Drop a generation that nobody is served from, its tables whole or not."""
+    if number in with_tables(tx.lake):
+        tx.execute(f"DROP SCHEMA g{number} CASCADE")
+    tx.execute(f"DELETE FROM sys.generations WHERE generation = {number}")
+
+
 def read(lake: Connection, number: int | None = None) -> Generation:
     """Read a generation (the live one by default) and check its seam.
 
@@ -118,7 +145,7 @@ def stored_views(lake: Connection, number: int) -> Mapping[str, View]:
 
 def ask_for_cut(tx: Transaction, number: int, cut: Position) -> None:
     """Ask whoever moves a generation to end a commit exactly here. The last request counts."""
-    nth = tx.lake.row("SELECT coalesce(max(cut_no), 0) + 1 FROM sys.cuts")[0]
+    nth = tx.lake.next_number("cuts", "cut_no")
     tx.record("cuts", number, tx.lake.clock(), cut.text(), nth)
 
 
@@ -149,7 +176,7 @@ def create(
     seconds: float = 0.0,
 ) -> int:
     """Make a new generation with a base at `cut`; nobody reads it yet. Gives its number."""
-    number = tx.lake.row("SELECT coalesce(max(generation), 0) + 1 FROM sys.generations")[0]
+    number = tx.lake.next_number("generations", "generation")
     texts = json.dumps({name: view.text for name, view in views.items()})
     tx.execute(f"CREATE SCHEMA g{number}")
     tx.record("generations", number, tx.lake.clock(), logic_of(views), texts, origin)
@@ -197,7 +224,7 @@ def publish(
 
 def switch(tx: Transaction, number: int, *, reason: str) -> None:
     """Point readers at a generation, in one unit of work."""
-    switch_no = tx.lake.row("SELECT coalesce(max(switch_no), 0) + 1 FROM sys.live")[0]
+    switch_no = tx.lake.next_number("live", "switch_no")
     tx.record("live", switch_no, tx.lake.clock(), number, reason)
     serve(tx, number)
 

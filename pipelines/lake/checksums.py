@@ -55,7 +55,7 @@ def check(lake: Connection, tables: Iterable[Table], snapshot: int | None = None
     """
     wanted = frozenset(tables)
     if snapshot is None:
-        snapshot = int(lake.row("SELECT id FROM lake.current_snapshot()")[0])
+        snapshot = lake.snapshot()
     if lake.checked[0] != snapshot:
         lake.checked = (snapshot, frozenset())
     missing = wanted - lake.checked[1]
@@ -71,7 +71,7 @@ def check_log(lake: Connection, start: Position, end: Position) -> None:
         DamageError: one of them is missing, cut, changed, or was never recorded.
     """
     if start != end:
-        snapshot = int(lake.row("SELECT id FROM lake.current_snapshot()")[0])
+        snapshot = lake.snapshot()
         _refuse(lake, {("sys", "events")}, snapshot, _rows_between(lake, start, end))
 
 

@@ -27,7 +27,7 @@ def check(lake: Connection) -> None:
     try:
         with lake.reading():
             found = lake.rows("SELECT log_id, kind FROM sys.log")
-            snapshot = int(lake.row("SELECT id FROM lake.current_snapshot()")[0])
+            snapshot = lake.snapshot()
     except duckdb.Error as e:
         if out_of_memory(e):
             raise

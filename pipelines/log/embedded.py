@@ -129,7 +129,7 @@ class Log:
             tx.adopt("sys", "events", [segments.write(self.lake, events, now)])
         if rejected:
             segments.quarantine(tx, rejected, fetched.origins, now)
-        number = self.lake.row("SELECT coalesce(max(append_no), 0) + 1 FROM sys.appends")[0]
+        number = self.lake.next_number("appends", "append_no")
         origin = fetched.origins[0] if fetched.origins else ""
         end, ahead = fetched.end.text(), segments.ahead(events, now)
         tx.record("appends", number, now, origin, end, events.num_rows, len(rejected), ahead)

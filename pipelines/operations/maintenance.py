@@ -85,30 +85,16 @@ def _record_merged(lake: Lake) -> None:
 def _drop_generations(lake: Lake) -> tuple[int, ...]:
     """Drop generations that are neither live nor among the newest kept for rollback."""
     with lake.home.lock("batch", wait=0), lake.writing("maintenance") as tx:
-        live = registry.live_number(lake)
-        numbers = [row[0] for row in lake.rows("SELECT generation FROM sys.generations ORDER BY 1")]
-        present = {
-            row[0]
-            for row in lake.rows(
-                "SELECT schema_name FROM duckdb_schemas() WHERE database_name = 'lake'"
-            )
+        numbers, present = registry.numbers(lake), registry.with_tables(lake)
+        kept: set[int | None] = {
+            *numbers[-lake.settings.keep_generations :],
+            registry.live_number(lake),
         }
-        kept = set(numbers[-lake.settings.keep_generations :]) | {live} | _switched_to(lake)
-        gone = [n for n in numbers if n not in kept and f"g{n}" in present]
+        kept |= {registry.before_live(lake)}
+        gone = [n for n in numbers if n not in kept and n in present]
         for number in gone:
-            tx.execute(f"DROP SCHEMA g{number} CASCADE")
-            tx.execute(f"DELETE FROM sys.generations WHERE generation = {number}")
+            registry.drop(tx, number)
     return tuple(gone)
-
-
-def _switched_to(lake: Lake) -> set[int]:
-    """The generation that a rollback would return to."""
-    live = registry.live_number(lake)
-    found = lake.rows(
-        f"SELECT generation FROM sys.live WHERE generation <> {live} "
-        "ORDER BY switch_no DESC LIMIT 1"
-    )
-    return {row[0] for row in found}
 
 
 def _clean_up(lake: Lake) -> int:

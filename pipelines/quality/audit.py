@@ -192,7 +192,7 @@ def keep(
     forced: str | None = None,
 ) -> None:
     """Append a row to `sys.audits`."""
-    nth = tx.lake.row("SELECT coalesce(max(audit_no), 0) + 1 FROM sys.audits")[0]
+    nth = tx.lake.next_number("audits", "audit_no")
     tx.record(
         "audits",
         tx.lake.clock(),

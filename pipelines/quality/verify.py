@@ -122,7 +122,7 @@ def _store(lake: Lake, certificate: Certificate) -> None:
         {"by_view": dict(c.by_view), "cells": [vars(x) for x in c.shown]}, default=str
     )
     with lake.writing("certificate") as tx:
-        nth = lake.row("SELECT coalesce(max(certificate_no), 0) + 1 FROM sys.certificates")[0]
+        nth = lake.next_number("certificates", "certificate_no")
         tx.record(
             "certificates",
             certificate.at,

@@ -131,7 +131,7 @@ def _start(
 def nearest_base(lake: Lake, position: Position) -> Generation | None:
     """Of all generations' bases, the highest that lies at or below a position."""
     best: Generation | None = None
-    for (number,) in lake.rows("SELECT generation FROM sys.generations ORDER BY generation"):
+    for number in registry.numbers(lake):
         try:
             line = registry.read(lake, number)
         except SeamError:

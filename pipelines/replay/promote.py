@@ -115,7 +115,7 @@ def promote(
     """
     live = registry.live_number(lake)
     if number is None:
-        number = int(lake.row("SELECT max(generation) FROM sys.generations")[0])
+        number = registry.numbers(lake)[-1]
     if number == live:
         raise PromotionError(
             f"generation {number} is live already; `headrace replay` builds a new one"
@@ -129,14 +129,10 @@ def rollback(lake: Lake, *, progress: Progress = silent) -> Generation:
     Raises:
         PromotionError: there was none.
     """
-    live = registry.live_number(lake)
-    found = lake.rows(
-        f"SELECT generation FROM sys.live WHERE generation <> {live} "
-        "ORDER BY switch_no DESC LIMIT 1"
-    )
-    if not found:
+    live, before = registry.live_number(lake), registry.before_live(lake)
+    if before is None:
         raise PromotionError("there is no earlier generation to return to")
-    return _switch(lake, int(found[0][0]), f"rollback of generation {live}", progress)
+    return _switch(lake, before, f"rollback of generation {live}", progress)
 
 
 def _switch(lake: Lake, number: int, reason: str, progress: Progress) -> Generation:

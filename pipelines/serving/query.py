@@ -152,7 +152,7 @@ class Serving:
         if self._lake.refresh():
             self._ready()
         with self._lake.reading():
-            snapshot = int(self._lake.row("SELECT id FROM lake.current_snapshot()")[0])
+            snapshot = self._lake.snapshot()
             key = (snapshot, sql, max_rows)
             if key in self._cache:
                 self._cache.move_to_end(key)

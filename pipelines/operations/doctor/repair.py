@@ -116,9 +116,8 @@ def _named(lake: Lake, damage: Damage) -> str:
 def _restore_generations(lake: Lake, say: repair_segments.Say) -> None:
     """Drop damaged generations that nobody is served from; make the live one again from the log."""
     live = registry.live_number(lake)
-    numbers = [n for (n,) in lake.rows("SELECT generation FROM sys.generations ORDER BY 1")]
-    present = _schemas(lake)
-    for number in numbers:
+    present = registry.with_tables(lake)
+    for number in registry.numbers(lake):
         if number != live and (number not in present or _broken(lake, number)):
             _drop(lake, number)
             say(f"generation {number}: damaged, and not live; dropped")
@@ -140,7 +139,7 @@ def _restore_generations(lake: Lake, say: repair_segments.Say) -> None:
 def _broken(lake: Lake, number: int) -> str:
     """Why a generation cannot be served; nothing if it can."""
     try:
-        line = registry.read(lake, number)
+        line = registry.trusted(registry.read(lake, number))
         Log(lake).check(line.position)
         checksums.check(lake, line.stored())
     except SeamError as e:
@@ -162,14 +161,7 @@ def _views_of(lake: Lake, number: int) -> dict[str, View] | None:
 
 def _drop(lake: Lake, number: int) -> None:
     with lake.writing("maintenance") as tx:
-        if number in _schemas(lake):
-            tx.execute(f"DROP SCHEMA g{number} CASCADE")
-        tx.execute(f"DELETE FROM sys.generations WHERE generation = {number}")
-
-
-def _schemas(lake: Lake) -> set[int]:
-    found = lake.rows("SELECT schema_name FROM duckdb_schemas() WHERE database_name = 'lake'")
-    return {int(name[1:]) for (name,) in found if name[0] == "g" and name[1:].isdigit()}
+        registry.drop(tx, number)
 
 
 def _drop_index(lake: Lake, say: repair_segments.Say, *, always: bool) -> None:
