@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from headrace.flows.schedules import FLOWS, schedule
@@ -31,12 +32,18 @@ def flow_of(name: str) -> Flow[..., Any]:
     """A flow by its name.
 
     Raises:
-        UsageError: there is none.
+        UsageError: there is none, or Prefect is not installed.
     """
     if name not in FLOWS:
         raise UsageError(f"there is no flow {name!r}; name one of {', '.join(FLOWS)}")
+    _check_prefect()
     found: Flow[..., Any] = getattr(import_module(f"headrace.flows.{name}"), name)
     return found
+
+
+def _check_prefect() -> None:
+    if find_spec("prefect") is None:
+        raise UsageError("Prefect is not installed, so no flow can run; install 'headrace[flows]'")
 
 
 def ls(*, as_json: bool) -> None:
@@ -82,13 +89,14 @@ def serve() -> None:
     """Deploy all flows, and run them as their schedules say, until SIGTERM or ctrl-C.
 
     Raises:
-        UsageError: no server can be reached, or a schedule is wrong.
+        UsageError: no server can be reached, a schedule is wrong, or Prefect is not installed.
         HomeError: the home cannot be used.
         LockError: another process serves this home.
     """
     chosen = settings.load()
     for name in FLOWS:
         schedule(chosen, name)  # a wrong one is told before Prefect is loaded
+    _check_prefect()
     from headrace.flows import deployments
 
     deployments.check_server()

@@ -72,7 +72,8 @@ def _cause(log: Path, error: Exception) -> str:
 def pack(file: Path) -> Path:
     """Our packages as an archive that Python imports from."""
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.write(ROOT / "__init__.py", "headrace/__init__.py")
+        for path in sorted(ROOT.glob("*.py")):
+            archive.write(path, f"headrace/{path.name}")
         for package in _SHIPPED:
             folder = (ROOT / package).resolve()  # a link, in a checkout
             for path in sorted(folder.rglob("*")):

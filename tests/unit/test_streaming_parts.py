@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import zipfile
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,6 +29,7 @@ from headrace.pipelines.log.kafka.records import Records, typed
 from headrace.pipelines.log.partitioner import order_hashes
 from headrace.pipelines.log.port import Fetched
 from headrace.pipelines.position import Position
+from headrace.pipelines.processes import ROOT
 from headrace.pipelines.settings import Settings
 from headrace.pipelines.speed import shards
 from headrace.pipelines.speed.shards import Part
@@ -249,6 +251,9 @@ def test_our_code_runs_from_the_archive_that_executors_get(tmp_path: Path) -> No
     where, count = done.stdout.split()
     assert where.startswith(str(file))
     assert int(count) > 5
+    with zipfile.ZipFile(file) as archive:
+        beside = {name for name in archive.namelist() if name.count("/") == 1}
+    assert beside == {f"headrace/{path.name}" for path in ROOT.glob("*.py")}
 
 
 def test_spark_is_refused_for_a_home_with_a_log_of_its_own(tmp_path: Path) -> None:
