@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
+from headrace.pipelines import settings
+from headrace.pipelines.batch import run as batch
 from headrace.pipelines.bootstrap import open_lake
 from headrace.pipelines.generator.generator import generate
 from headrace.pipelines.ingest.append import append_lines
@@ -33,7 +35,6 @@ from headrace.pipelines.serving.query import Serving
 from headrace.pipelines.speed.layer import Speed
 from headrace.schemas.decode import decode
 from headrace.schemas.tables import TYPED_COLUMNS
-from pipelines import batch, settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable

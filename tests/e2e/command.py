@@ -150,7 +150,7 @@ def lock_holder(home: Path, name: str) -> Iterator[int]:
     """Another real process that holds a lock of a home; gives its process id."""
     program = (
         "import pathlib, sys\n"
-        "from pipelines import home\n"
+        "from headrace.pipelines.lake import home\n"
         "with home.open_home(pathlib.Path(sys.argv[1])).lock(sys.argv[2], wait=0):\n"
         "    print('held', flush=True)\n"
         "    sys.stdin.read()\n"

@@ -41,7 +41,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 @pytest.fixture
 def prefect(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     """Flows that this process calls are known to the server."""
-    importlib.import_module("flows")  # first: it turns usage data off before Prefect is imported
+    importlib.import_module(
+        "headrace.flows"
+    )  # first: it turns usage data off before Prefect is imported
     from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 
     monkeypatch.setenv("HEADRACE_AUDIT", "core")  # Great Expectations takes seconds to load
