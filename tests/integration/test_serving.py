@@ -14,7 +14,7 @@ import pytest
 
 from headrace.pipelines import bootstrap, settings
 from headrace.pipelines.batch import run as batch
-from headrace.pipelines.errors import HomeError, QueryError, SeamError
+from headrace.pipelines.errors import QueryError, SeamError
 from headrace.pipelines.lake import lake
 from headrace.pipelines.lake.lake import Lake
 from headrace.pipelines.log.embedded import Log
@@ -157,7 +157,7 @@ def test_a_query_that_takes_too_long_is_interrupted_and_the_next_one_answered(ho
 
 
 def test_a_home_that_is_not_there_is_not_made_by_reading(tmp_path: Path) -> None:
-    with pytest.raises(HomeError, match="there is no home"):
+    with pytest.raises(UsageError, match="there is no home"):
         serving.connect(tmp_path / "none")
     assert not (tmp_path / "none").exists()
 
