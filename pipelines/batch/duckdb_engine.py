@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from headrace.pipelines.fold import base_plan
 from headrace.pipelines.generations.generation import table_columns
 from headrace.pipelines.generations.recompute import recomputed
+from headrace.pipelines.lake.connect import exactly, literal
 from headrace.pipelines.lake.lake import Lake
 from headrace.pipelines.log.embedded import Log
 from headrace.pipelines.log.scan import between
@@ -31,22 +32,24 @@ def run_plan(lake: Lake, plan: dict[str, Any]) -> dict[str, Any]:
     con = lake.con.cursor()
     try:
         con.execute("USE memory")
-        earlier = f"SELECT {columns} FROM read_parquet({plan['touched_files']})"
+        earlier = f"SELECT {columns} FROM read_parquet({exactly(*plan['touched_files'])})"
         con.execute(f"CREATE TEMP VIEW earlier AS {earlier}")
         parts = ["SELECT * FROM earlier"]
         if plan["event_files"]:
-            files = plan["event_files"]
-            parts.append(f"SELECT {columns} FROM read_parquet({files}) WHERE {between(low, high)}")
+            files = exactly(*plan["event_files"])
+            parts.append(
+                f"SELECT {columns} FROM read_parquet({files}) WHERE {between(low, high)}"
+            )
         con.execute(f"CREATE TEMP VIEW events AS {' UNION ALL '.join(parts)}")
         for name, files in plan["previous"].items():
-            con.execute(f"CREATE TEMP VIEW prev_{name} AS FROM read_parquet({files})")
+            con.execute(f"CREATE TEMP VIEW prev_{name} AS FROM read_parquet({exactly(*files)})")
         for name, sql in made.steps:
             kind = "TABLE" if name in made.reused else "VIEW"
             con.execute(f"CREATE TEMP {kind} {name} AS {sql}")
         for name, sql in made.tables.items():
             path = Path(plan["output"]) / name / "part.parquet"
             path.parent.mkdir(parents=True, exist_ok=True)
-            con.execute(f"COPY ({sql}) TO '{path}' (FORMAT parquet, COMPRESSION zstd)")
+            con.execute(f"COPY ({sql}) TO {literal(path)} (FORMAT parquet, COMPRESSION zstd)")
         repeats = plan["previous_repeats"] + int(con.execute(made.repeats).fetchall()[0][0])
     finally:
         con.close()
@@ -75,5 +78,7 @@ def write_base(
                 select = f"SELECT {listed} FROM full_{name}"
             path = folder / name / "part.parquet"
             path.parent.mkdir(parents=True)
-            lake.con.execute(f"COPY ({select}) TO '{path}' (FORMAT parquet, COMPRESSION zstd)")
+            lake.con.execute(
+                f"COPY ({select}) TO {literal(path)} (FORMAT parquet, COMPRESSION zstd)"
+            )
     return repeats

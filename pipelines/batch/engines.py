@@ -20,6 +20,7 @@ from headrace.pipelines.batch.duckdb_engine import run_plan, write_base
 from headrace.pipelines.errors import JobError
 from headrace.pipelines.generations.generation import Generation
 from headrace.pipelines.lake import checksums
+from headrace.pipelines.lake.connect import literal
 from headrace.pipelines.lake.lake import Lake
 from headrace.pipelines.log.embedded import Log
 from headrace.pipelines.log.order_index import OrderIndex, read_events
@@ -122,7 +123,7 @@ def _files_of(lake: Lake, schema: str, table: str, folder: Path) -> list[str]:
     files = [row[0] for row in lake.rows(f"SELECT data_file FROM {listed}")]
     if not files:
         files = [str(folder / f"{table}.parquet")]
-        lake.con.execute(f"COPY {schema}.\"{table}\" TO '{files[0]}' (FORMAT parquet)")
+        lake.con.execute(f'COPY {schema}."{table}" TO {literal(files[0])} (FORMAT parquet)')
     return files
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from headrace.pipelines.generations import data_diff, registry, served_sql
 from headrace.pipelines.generations.generation import Generation
 from headrace.pipelines.lake import checksums
+from headrace.pipelines.lake.connect import literal
 from headrace.pipelines.lake.lake import Lake
 from headrace.pipelines.log.scan import between
 from headrace.pipelines.position import Position
@@ -182,7 +183,7 @@ def _collected(
     """Run the parts; count all cells, give back the first."""
     if not parts:
         return Changed(0, (), start, end)
-    more = "" if cause is None else f", '{cause}' AS cause, NULL AS events, NULL AS offsets"
+    more = "" if cause is None else f", {literal(cause)} AS cause, NULL AS events, NULL AS offsets"
     listed = " UNION ALL ".join(f"SELECT *{more} FROM ({part})" for part in parts)
     lake.con.execute(f"CREATE OR REPLACE TEMP TABLE _restated AS {listed}")
     total = int(lake.row("SELECT count(*) FROM _restated")[0])

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from headrace.pipelines.generations.generation import table_columns
-from headrace.pipelines.lake.connect import literal
+from headrace.pipelines.lake.connect import exactly
 from headrace.pipelines.position import Position
 from headrace.pipelines.views.load import View
 
@@ -23,7 +23,7 @@ class Staged:
 
     def relation(self, name: str) -> str:
         """SQL for the rows of `orders`, `ledger`, or of a view's partials."""
-        return f"read_parquet({literal(self.folder / name / '*.parquet')})"
+        return f"read_parquet({exactly(self.folder / name, inside=True)})"
 
     @property
     def tables(self) -> dict[str, str]:

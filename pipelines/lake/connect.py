@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import threading
 from dataclasses import replace
 from datetime import datetime
@@ -99,8 +100,18 @@ def packaged(name: str) -> Path | None:
     return None
 
 
+def exactly(*files: str | Path, inside: bool = False) -> str:
+    """Parquet files, or all those `inside` folders, as `read_parquet` takes them, by their names.
+
+    In a file's name DuckDB takes `[`, `*` and `?` for a pattern, unless they stand in brackets.
+    """
+    exact = [re.sub(r"[\[*?]", r"[\g<0>]", str(file)) for file in files]
+    wanted = [f"{each}/*.parquet" if inside else each for each in exact]
+    return literal(wanted)
+
+
 def literal(value: object) -> str:
-    """A value as a SQL literal.
+    """A value as a SQL literal: a path, a name, a number, a time, or a list of them.
 
     Used instead of bound parameters: to bind one, DuckDB imports pandas where it is installed,
     which takes a second of every command.
@@ -109,6 +120,8 @@ def literal(value: object) -> str:
         return "NULL"
     if isinstance(value, bool | int | float):
         return str(value)
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(literal, value))}]"
     if isinstance(value, datetime):
         return f"TIMESTAMP '{value.isoformat(sep=' ')}'"
     return "'" + str(value).replace("'", "''") + "'"

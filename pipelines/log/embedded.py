@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from headrace.pipelines.errors import LogError, SeamError
 from headrace.pipelines.lake import checksums
-from headrace.pipelines.lake.connect import literal
+from headrace.pipelines.lake.connect import exactly, literal
 from headrace.pipelines.lake.lake import Lake
 from headrace.pipelines.lake.transaction import Transaction
 from headrace.pipelines.log.port import Appended, Fetched, Hole
@@ -235,7 +235,7 @@ class Log:
         # A file's own footer says which offsets it holds: the cost is one small read a file.
         found = self.lake.rows(
             "SELECT DISTINCT file_name, path_in_schema, stats_min_value, stats_max_value, "
-            f"row_group_id FROM parquet_metadata({files}) "
+            f"row_group_id FROM parquet_metadata({exactly(*files)}) "
             "WHERE path_in_schema IN ('partition', 'offset')"
         )
         return _holding(found, start, end)

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from headrace.pipelines.lake import durable, failpoints
+from headrace.pipelines.lake.connect import literal
 from headrace.pipelines.log.partitioner import order_hashes
 from headrace.pipelines.position import Position
 from headrace.schemas.tables import EVENT_COLUMNS
@@ -63,7 +64,7 @@ def write(lake: Lake, events: pa.Table, now: datetime) -> Path:
         con.register("segment", segment)
         columns = ", ".join(f'"{name}"' for name in EVENT_COLUMNS)
         con.execute(
-            f"COPY (SELECT {columns} FROM segment) TO '{path}' (FORMAT parquet, "
+            f"COPY (SELECT {columns} FROM segment) TO {literal(path)} (FORMAT parquet, "
             f"COMPRESSION zstd, COMPRESSION_LEVEL 1, ROW_GROUP_SIZE {_ROW_GROUP}, "
             "PRESERVE_ORDER true)"
         )

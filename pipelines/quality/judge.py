@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headrace.pipelines.errors import JobError, UsageError
+from headrace.pipelines.lake.connect import literal
 from headrace.pipelines.lake.guarded_sql import plain
 from headrace.pipelines.lake.home import Home
 from headrace.pipelines.processes import start_python
@@ -190,7 +191,7 @@ def _measure(
         file = folder / f"{table.name}.parquet"
         con.execute(
             f"COPY (SELECT {items} FROM {relation} WHERE {which} LIMIT {ROW_LIMIT}) "
-            f"TO '{file}' (FORMAT parquet)"
+            f"TO {literal(file)} (FORMAT parquet)"
         )
     except duckdb.Error as e:
         raise UsageError(

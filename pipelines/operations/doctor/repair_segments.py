@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from headrace.pipelines.lake import checksums, data_files, durable
-from headrace.pipelines.lake.connect import literal
+from headrace.pipelines.lake.connect import exactly, literal
 from headrace.pipelines.lake.data_files import METADATA, DataFile
 from headrace.pipelines.lake.lake import Lake
 from headrace.pipelines.log.embedded import Log
@@ -240,7 +240,7 @@ def _adopt_quarantine(lake: Lake) -> list[tuple[str, bool]]:
         return []
     select = (
         "SELECT DISTINCT ON (id) id, recorded_at, origin, reason, raw "
-        f"FROM read_parquet({paths}) WHERE id NOT IN (SELECT id FROM sys.quarantine)"
+        f"FROM read_parquet({exactly(*paths)}) WHERE id NOT IN (SELECT id FROM sys.quarantine)"
     )
     number = int(lake.row(f"SELECT count(*) FROM ({select})")[0])
     if not number:
