@@ -58,6 +58,9 @@ class Settings(BaseSettings):
     replay_events: int = Field(1_000_000, ge=1, description="events a commit while replaying")
     append_events: int = Field(50_000, ge=1, description="events a durable append")
     max_event_bytes: int = Field(1 << 20, ge=1024, description="a longer event is quarantined")
+    reject_limit: float = Field(
+        0.5, ge=0, le=1, description="share of bad lines at the start above which nothing is taken"
+    )
     poll: Duration = Field(timedelta(seconds=0.2), description="pause at the end of the log")
     lock_wait: Duration = Field(timedelta(seconds=30), description="wait for another writer")
     keep_snapshots: Duration = Field(timedelta(hours=1), description="how long readers may lag")

@@ -37,9 +37,7 @@ def run_plan(lake: Lake, plan: dict[str, Any]) -> dict[str, Any]:
         parts = ["SELECT * FROM earlier"]
         if plan["event_files"]:
             files = exactly(*plan["event_files"])
-            parts.append(
-                f"SELECT {columns} FROM read_parquet({files}) WHERE {between(low, high)}"
-            )
+            parts.append(f"SELECT {columns} FROM read_parquet({files}) WHERE {between(low, high)}")
         con.execute(f"CREATE TEMP VIEW events AS {' UNION ALL '.join(parts)}")
         for name, files in plan["previous"].items():
             con.execute(f"CREATE TEMP VIEW prev_{name} AS FROM read_parquet({exactly(*files)})")

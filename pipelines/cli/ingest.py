@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -80,22 +81,26 @@ def append_command(ctx: click.Context, files: tuple[str, ...], as_json: bool) ->
     reason: see `headrace quarantine ls`.
     """
     from headrace.pipelines.ingest.append import append_lines
-    from headrace.pipelines.ingest.ndjson import open_input, read_lines
+    from headrace.pipelines.ingest.inputs import open_input
+    from headrace.pipelines.ingest.ndjson import read_lines
+    from headrace.pipelines.ingest.screen import screened
 
     for name in files:  # so that a wrong name is found before anything is appended
         if name != "-":
             open_input(name).close()
     sizes = [Path(name).stat().st_size for name in files if name != "-"]
-    with open_lake(ctx, make=True) as lake, console.bar("append", "bytes") as progress:
+    with console.bar("append", "bytes") as progress:
         read = 0
 
         def count(size: int) -> None:
             nonlocal read
             read += size
-            progress(read, sum(sizes))
+            progress(min(read, sum(sizes)), sum(sizes))  # what is unpacked is more than the file
 
-        total = append_lines(lake, read_lines(files, count))
-    _report(total, as_json, ", ".join(files))
+        lines = screened(read_lines(files, count), settings_of(ctx))
+        with open_lake(ctx, make=True) as lake:
+            total = append_lines(lake, lines)
+    _report(ctx, total, as_json, ", ".join(files))
 
 
 @click.group("import")
@@ -138,6 +143,7 @@ def _import(
     as_json: bool,
 ) -> None:
     from headrace.pipelines.ingest.append import import_files
+    from headrace.pipelines.ingest.screen import screened_file
 
     files: list[Path] = []
     for path in paths:
@@ -147,21 +153,25 @@ def _import(
         if not found:
             raise UsageError(f"{path} holds no .csv file; name CSV files or a folder of them")
         files += found
-    with open_lake(ctx, make=True) as lake, console.bar("import", "files") as progress:
+    with console.bar("import", "files") as progress:
+        settings = settings_of(ctx)
         done = 0
 
-        def told() -> Iterable[Any]:
+        def told() -> Iterator[Any]:
             nonlocal done
             for file in read(files):
                 done += 1
                 progress(done, len(files))
-                yield file
+                yield screened_file(file, settings)
 
-        total = import_files(lake, told())
-    _report(total, as_json, f"{len(files)} files")
+        coming = told()
+        first = next(coming)  # a wrong one leaves no home behind
+        with open_lake(ctx, make=True) as lake:
+            total = import_files(lake, chain([first], coming))
+    _report(ctx, total, as_json, f"{len(files)} files")
 
 
-def _report(total: Any, as_json: bool, source: str) -> None:
+def _report(ctx: click.Context, total: Any, as_json: bool, source: str) -> None:
     text = f"{source}: {total.accepted:,} accepted, {total.quarantined:,} quarantined"
     for what, count in total.skipped.items():
         text += f", {count:,} {what} skipped"
@@ -170,6 +180,7 @@ def _report(total: Any, as_json: bool, source: str) -> None:
     if total.quarantined:
         text += "; `headrace quarantine ls` says why"
     console.emit(total.as_json(), text, as_json=as_json)
+    ctx.exit(1 if total.quarantined and not total.accepted else 0)
 
 
 _FORMATS = ("cloudevents", "uci-online-retail", "csv")

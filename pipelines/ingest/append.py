@@ -50,7 +50,12 @@ def append_lines(lake: Lake, lines: Iterable[Line]) -> Total:
 
 
 def import_files(lake: Lake, files: Iterable[ImportedFile]) -> Total:
-    """Append the events of imported files; rows that could not be mapped go to quarantine."""
+    """Append the events of imported files; rows that could not be mapped go to quarantine.
+
+    Raises:
+        ContractError: a file cannot be read. The files before it are in the log.
+        LockError, StorageError, BrokerError: a batch was refused. Those before it are in the log.
+    """
     skipped: dict[str, int] = {}
     rejected: list[tuple[str, bytes, str]] = []
 

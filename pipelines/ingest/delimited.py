@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import orjson
 
-from headrace.pipelines.errors import ContractError
+from headrace.pipelines.errors import ContractError, UsageError
+from headrace.pipelines.ingest.inputs import read_all
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -81,8 +82,8 @@ class TextFile:
         self.path = path
         self._encoding = encoding
         try:
-            content = path.read_bytes().decode(encoding, errors="surrogateescape")
-        except (OSError, UnicodeError) as error:
+            content = read_all(path, encoding).decode(encoding, errors="surrogateescape")
+        except (UnicodeError, UsageError) as error:
             raise ContractError(
                 f"cannot read {path}: {error}; give the path of a file in {encoding}"
             ) from error

@@ -15,6 +15,7 @@ from headrace.pipelines.errors import ContractError, LockError, UsageError
 from headrace.pipelines.ingest.delimited import ImportedFile, RejectedRow
 from headrace.pipelines.ingest.landing_zone import Landed, Look, Record, new_files, settled
 from headrace.pipelines.ingest.ndjson import Line, chunks, read_lines
+from headrace.pipelines.ingest.screen import screened, screened_file
 from headrace.pipelines.lake.connect import literal
 from headrace.pipelines.lake.lake import Lake
 from headrace.pipelines.lake.transaction import Transaction
@@ -22,6 +23,7 @@ from headrace.pipelines.log.binding import open_log
 from headrace.pipelines.log.embedded import Log
 from headrace.pipelines.logs import logger
 from headrace.pipelines.progress import Progress, silent
+from headrace.pipelines.settings import Settings
 from headrace.schemas.decode import Rejected, decode
 
 FORMATS = ("cloudevents", "uci-online-retail", "csv")
@@ -97,7 +99,7 @@ def land(
         records = _records(lake, form)
         still = settled(folder, records, lake.settings.ingest_settle, found)
         fresh = list(islice(new_files(still, records, found), limit))
-        pieces = _pieces(fresh, read, records, lake.settings.append_events, found)
+        pieces = _pieces(fresh, read, records, lake.settings, found)
         for batch in _batches(pieces, lake.settings.append_events):
             _append(lake, form, batch, found)
             progress(found.files, len(fresh))
@@ -120,7 +122,7 @@ def _pieces(
     files: Iterable[tuple[Look, str]],
     read: Reader | None,
     records: dict[str, Record],
-    size: int,
+    settings: Settings,
     found: Landed,
 ) -> Iterator[_Piece]:
     """The files, piece by piece, without what is in the log already."""
@@ -130,13 +132,17 @@ def _pieces(
             rejected: Sequence[RejectedRow] = ()
             if read is None:
                 lines: Iterable[Line] = read_lines([str(look.path)])
+                if not done:
+                    lines = screened(lines, settings)
             else:
                 (file,) = read([look.path])
+                if not done:
+                    screened_file(file, settings)
                 lines = [Line(x, f"{look.path} event {i}") for i, x in enumerate(file.lines, 1)]
                 rejected = file.rejected
                 for what, count in file.skipped.items():
                     found.skipped[what] = found.skipped.get(what, 0) + count
-            for batch in chunks(islice(lines, done, None), size):
+            for batch in chunks(islice(lines, done, None), settings.append_events):
                 if not look.holds():
                     raise ContractError("it changed while it was read")  # noqa: TRY301
                 yield _Piece(look, digest, done, batch)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
-from headrace.pipelines.errors import ContractError, UsageError
+from headrace.pipelines.errors import ContractError
+from headrace.pipelines.ingest.inputs import Readable, open_input
 
 if TYPE_CHECKING:
     pass
@@ -18,23 +17,6 @@ _BLOCK = 4 << 20
 LONGEST_LINE = 256 << 20
 """Bytes. A longer line is no event of anybody; it would have to be held in memory whole."""
 _BOM = b"\xef\xbb\xbf"
-
-
-def open_input(name: str) -> BinaryIO:
-    """Open a file, or standard input for `-`.
-
-    Raises:
-        UsageError: it is missing, a directory, or may not be read.
-    """
-    if name == "-":
-        return sys.stdin.buffer
-    path = Path(name)
-    if path.is_dir():
-        raise UsageError(f"{path} is a directory; name the files in it, such as {path}/*.ndjson")
-    try:
-        return path.open("rb")
-    except OSError as e:
-        raise UsageError(f"{path} cannot be read: {e.strerror}; check the name") from e
 
 
 def read_lines(
@@ -48,7 +30,8 @@ def read_lines(
 
     Raises:
         UsageError: an input cannot be opened.
-        ContractError: a line is too long to be held. The lines before it were given.
+        ContractError: it is no text, is cut, or a line of it is too long to be held. The lines
+            before that were given.
     """
     for name in names:
         shown = "stdin" if name == "-" else name
@@ -65,11 +48,12 @@ def read_lines(
                 source.close()
 
 
-def _split(source: BinaryIO, shown: str, progress: Callable[[int], None] | None) -> Iterator[bytes]:
+def _split(source: Readable, shown: str, progress: Callable[[int], None] | None) -> Iterator[bytes]:
     """Lines without their ends; the last one counts even if nothing ends it."""
     held: list[bytes] = []
     size = 0
-    while block := source.read1(_BLOCK) if hasattr(source, "read1") else source.read(_BLOCK):
+    read = getattr(source, "read1", source.read)
+    while block := read(_BLOCK):
         if progress is not None:
             progress(len(block))
         first, *rest = block.split(b"\n")

@@ -14,6 +14,11 @@ Place: TypeAlias = str | Path | Lake
 """Where the lake is: the home's directory, or its open lake."""
 
 
+def settings_of(home: Place, **given: Any) -> settings.Settings:
+    """The settings of a home that is there, or that is to be made."""
+    return home.settings if isinstance(home, Lake) else settings.load(Path(home), **given)
+
+
 @contextlib.contextmanager
 def opened(
     home: Place, *, make: bool = False, read_only: bool = False, **given: Any
@@ -33,7 +38,7 @@ def opened(
     if isinstance(home, Lake):
         yield home
         return
-    chosen = settings.load(Path(home), **given)
+    chosen = settings_of(home, **given)
     if not make:
         bootstrap.require(chosen.home)
     with bootstrap.open_lake(chosen, read_only=read_only) as lake:

@@ -28,11 +28,15 @@ def append(home: Place, events: Events, *, origin: str = "python", **given: Any)
     Raises:
         UsageError: a value has no exact form (a float), or it is no event of any known kind.
             Batches before it are in the log.
+        ContractError: most of the first lines are no events, or a file is no text; nothing was
+            recorded.
         LockError, StorageError, BrokerError: a batch was refused; those before it are in the log.
     """
     from headrace.pipelines.ingest.append import append_lines
+    from headrace.pipelines.ingest.screen import screened
     from headrace.pipelines.verbs.events import lines_of
-    from headrace.pipelines.verbs.place import opened
+    from headrace.pipelines.verbs.place import opened, settings_of
 
+    lines = screened(lines_of(events, origin), settings_of(home, **given))
     with opened(home, make=True, **given) as lake:
-        return append_lines(lake, lines_of(events, origin))
+        return append_lines(lake, lines)
