@@ -73,6 +73,12 @@ def run(name: str, given: list[str]) -> None:
                 else f"the flow {name} takes no parameters"
             )
     from prefect.exceptions import ParameterTypeError
+    from prefect.settings import PREFECT_API_URL
+
+    if PREFECT_API_URL.value():
+        from headrace.flows import deployments
+
+        deployments.check_server()
 
     try:
         result = flow(chosen.home.absolute(), **parameters)
@@ -112,6 +118,8 @@ def serve() -> None:
         try:
             asyncio.run(_serve(chosen, home, deployed))
         except KeyboardInterrupt:
+            for number in (signal.SIGINT, signal.SIGTERM):  # a second one finds us ending already
+                signal.signal(number, signal.SIG_IGN)
             asyncio.run(deployments.tidy(deployed))
             sys.stderr.write("headrace: the flows are served no more; schedules stay as they are\n")
 

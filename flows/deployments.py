@@ -24,7 +24,8 @@ _PATIENCE = 10.0
 
 
 _HOW = (
-    "start one with `prefect server start` and set PREFECT_API_URL=http://127.0.0.1:4200/api; "
+    "start one with `PREFECT_SERVER_ANALYTICS_ENABLED=false DO_NOT_TRACK=1 prefect server start` "
+    "and set PREFECT_API_URL=http://127.0.0.1:4200/api; "
     "without one, `headrace flows run NAME` runs a flow once"
 )
 

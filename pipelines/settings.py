@@ -32,6 +32,11 @@ def _seconds(value: object) -> object:
         return value
 
 
+def _text(value: object) -> object:
+    """A plain number as text: seconds, for a schedule."""
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
 def _words(value: object) -> object:
     """A command line as text, split as a shell would."""
     return tuple(shlex.split(value)) if isinstance(value, str) else value
@@ -44,6 +49,7 @@ def _web(value: object) -> object:
     return value
 
 
+Schedule = Annotated[str, BeforeValidator(_text)]
 Duration = Annotated[timedelta, BeforeValidator(_seconds), Field(ge=timedelta(0))]
 
 
@@ -99,8 +105,10 @@ class Settings(BaseSettings):
         "org.apache.spark:spark-sql-kafka-0-10_2.13:4.3.0", description="Spark's Kafka source"
     )
     spark_jars: Path | None = Field(None, description="a folder with its jars instead")
-    audit: str = Field(
-        "full", pattern="^(full|core)$", description="of a base before it is published"
+    audit: str | None = Field(
+        None,
+        pattern="^(full|core)$",
+        description="of a base; full needs Great Expectations; default: full where it can run",
     )
     alert_command: Annotated[tuple[str, ...], BeforeValidator(_words)] | None = Field(
         None, description="gets each alert as JSON on its standard input"
@@ -114,10 +122,12 @@ class Settings(BaseSettings):
     quarantine_limit: int | None = Field(
         None, ge=0, description="an alert when more are quarantined within an hour"
     )
-    schedule_batch: str = Field("0 * * * *", description="of the flow `batch`: cron, or seconds")
-    schedule_quality: str = Field("20 * * * *", description="of the flow `quality`")
-    schedule_maintenance: str = Field("40 * * * *", description="of the flow `maintenance`")
-    schedule_ingest: str = Field("300", description="of the flow `ingest`")
+    schedule_batch: Schedule = Field(
+        "0 * * * *", description="of the flow `batch`; cron or seconds"
+    )
+    schedule_quality: Schedule = Field("20 * * * *", description="of the flow `quality`")
+    schedule_maintenance: Schedule = Field("40 * * * *", description="of the flow `maintenance`")
+    schedule_ingest: Schedule = Field("300", description="of the flow `ingest`")
     flow_engine: str = Field(
         "spark", pattern="^(spark|duckdb)$", description="that makes the base in the flow `batch`"
     )

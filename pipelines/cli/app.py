@@ -113,7 +113,7 @@ class _Lazy(click.Group):
 @click.version_option(package_name="headrace", message="headrace %(version)s")
 @click.pass_context
 def app(ctx: click.Context, home: Path | None, log: str | None) -> None:
-    r"""Order events in, exact numbers out, with proof.
+    """Order events in, exact numbers out, with proof.
 
     Start here: `headrace demo`, or
 
@@ -122,7 +122,7 @@ def app(ctx: click.Context, home: Path | None, log: str | None) -> None:
       headrace speed --once
       headrace query "SELECT * FROM revenue_by_day ORDER BY day"
       headrace verify
-    """
+    """  # noqa: D301 - click wants the character
     ctx.obj = home
     ctx.meta[_LOG] = log
 

@@ -83,6 +83,7 @@ def batch_told(done: Batch, events: int) -> tuple[dict[str, Any], str]:
     if not done.live:
         text += "; the views changed, so it is a new generation: `headrace promote` serves it"
     if done.audit is not None:
+        text += f"; audit {'core' if done.audit.suite == 'core' else 'full'}"
         text += "".join(f"\nwarning: {found}" for found in done.audit.warnings)
     return result, text
 

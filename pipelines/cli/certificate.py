@@ -44,6 +44,8 @@ def certificate_json(c: Certificate) -> dict[str, Any]:
 def certificate_text(c: Certificate) -> str:
     """A certificate for a person."""
     verdict = "EQUAL" if c.equal else f"NOT EQUAL: {c.comparison.wrong:,} cells differ"
+    if c.equal and not c.events:
+        verdict = "NOTHING TO PROVE: no event has been read yet"
     lines = [
         verdict,
         f"  served == recomputed from {c.events:,} events ({c.repeats:,} redelivered)",

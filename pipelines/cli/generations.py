@@ -84,6 +84,7 @@ def _diff_json(diff: Diff) -> dict[str, Any]:
         "by_view": dict(c.by_view),
         "added": list(diff.added),
         "removed": list(diff.removed),
+        "columns": {name: dict(change) for name, change in diff.columns.items()},
         "differences": [
             {
                 "view": x.view,
@@ -104,10 +105,18 @@ def _diff_text(diff: Diff) -> str:
         f"{c.rows:,} rows, {'all equal' if diff.equal else f'{c.wrong:,} differ'}"
     )
     lines = [head]
-    if diff.added:
-        lines.append(f"only in the new one: {', '.join(diff.added)}")
-    if diff.removed:
-        lines.append(f"only in the live one: {', '.join(diff.removed)}")
+    if diff.columns:
+        lines[0] += " among the columns that both have"
+    for name, change in diff.columns.items():
+        told = "; ".join(f"{kind}: {', '.join(columns)}" for kind, columns in change.items())
+        lines.append(f"changed logic: {name} has other columns ({told})")
+    regrouped = [name for name in diff.added if name in diff.removed]
+    if regrouped:
+        lines.append(f"changed logic: grouped by other keys: {', '.join(regrouped)}")
+    for where, names in (("new", diff.added), ("live", diff.removed)):
+        alone = [name for name in names if name not in regrouped]
+        if alone:
+            lines.append(f"only in the {where} one: {', '.join(alone)}")
     if c.shown:
         rows = [(x.view, _key(x.key), x.column, x.served, x.expected) for x in c.shown]
         lines.append(console.table(["view", "key", "column", "new", "live"], rows))

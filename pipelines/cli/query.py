@@ -30,7 +30,7 @@ def query_command(
     max_rows: int | None,
     as_json: bool,
 ) -> None:
-    r"""Answer one SELECT over `orders`, `ledger` and the views (`headrace views`).
+    """Answer one SELECT over `orders`, `ledger` and the views (`headrace views`).
 
     The answer carries the position of the log at which it is true. If base and deltas do not
     meet there, there is no answer. With --at, it is recomputed from the log. `restatements`
@@ -40,7 +40,7 @@ def query_command(
       headrace query "SELECT * FROM revenue_by_day ORDER BY day"
       headrace query "SELECT status, count(*) FROM orders GROUP BY ALL" --json
       headrace query "SELECT sum(net) FROM customer_value" --at 2026-03-05
-    """
+    """  # noqa: D301 - click wants the character
     from headrace.pipelines.serving import query as serving
     from headrace.pipelines.serving import time_travel
 

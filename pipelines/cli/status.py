@@ -50,7 +50,8 @@ def views_command(ctx: click.Context, as_json: bool) -> None:
     if waiting:
         text += (
             f"\nchanged on disk, not live yet: {', '.join(waiting)}. "
-            "`headrace replay --from beginning` builds a generation with them"
+            "`headrace batch` builds a generation with them, and so does `headrace replay --from "
+            "DATE`: it starts from the nearest base, so a late date reads least"
         )
     result = {"logic": line.logic, "views": found, "waiting": waiting}
     console.emit(result, text, as_json=as_json)

@@ -8,7 +8,7 @@ publish, against the base before.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import starmap
 from typing import TYPE_CHECKING, Any
@@ -96,12 +96,21 @@ def at_cut(lake: Lake, number: int, staged: Staged) -> Changed:
 
 
 def between_generations(
-    lake: Lake, live: Generation, other: Generation, names: list[str]
+    lake: Lake, live: Generation, other: Generation, common: Mapping[str, Sequence[str]]
 ) -> Changed:
-    """What changes for readers if `other` goes live; both stand at one position."""
+    """What changes for readers if `other` goes live; both stand at one position.
+
+    Args:
+        lake: whose generations.
+        live: what is served.
+        other: what is to be served.
+        common: the views that both have, with the columns to compare.
+    """
     parts = [
-        _view_cells(other.views[name], served_sql.as_served(live, name), other.select(name))
-        for name in names
+        _view_cells(
+            other.views[name], served_sql.as_served(live, name), other.select(name), columns
+        )
+        for name, columns in common.items()
     ]
     parts += [_row_cells(name, live.select(name), other.select(name)) for name in ORDERS_LEDGER]
     cause = "repair" if live.logic == other.logic else "changed logic"
@@ -192,9 +201,10 @@ def _collected(
     return Changed(total, tuple(starmap(Change, rows)), start, end)
 
 
-def _view_cells(view: View, old: str, new: str) -> str:
+def _view_cells(view: View, old: str, new: str, columns: Sequence[str] | None = None) -> str:
     keys = [c.name for c in view.keys]
-    measures = [c.name for c in view.outputs if c.name not in keys]
+    listed = [c.name for c in view.outputs] if columns is None else columns
+    measures = [name for name in listed if name not in keys]
     return data_diff.differing(view.name, keys, measures, old, new)
 
 
@@ -272,5 +282,6 @@ def _cause_branches() -> Iterator[str]:
     yield "WHEN f.type = 'ItemsReturned' THEN 'returns'"
     yield "WHEN f.type = 'OrderCancelled' THEN 'cancellations'"
     yield "WHEN f.type = 'AdjustmentBooked' THEN 'adjustments'"
-    yield "WHEN f.late OR f.type = 'OrderPlaced' THEN 'late events'"
+    yield "WHEN f.late THEN 'late events'"
+    yield "WHEN f.type = 'OrderPlaced' THEN 'new orders'"
     yield "ELSE 'progress'"

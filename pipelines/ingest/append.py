@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+from headrace.pipelines.errors import BrokerError, LockError, StorageError
 from headrace.pipelines.ingest.delimited import ImportedFile
 from headrace.pipelines.ingest.ndjson import Line, chunks
 from headrace.pipelines.lake.lake import Lake
@@ -42,11 +43,26 @@ def append_lines(lake: Lake, lines: Iterable[Line]) -> Total:
     with open_log(lake) as log:
         total = Total(position=log.end())
         for batch in chunks(lines, lake.settings.append_events):
-            done = log.append([line.raw for line in batch], [line.origin for line in batch])
+            try:
+                done = log.append([line.raw for line in batch], [line.origin for line in batch])
+            except (LockError, StorageError, BrokerError) as e:
+                raise type(e)(f"{e}{_so_far(total)}") from e
             total.accepted += done.accepted
             total.quarantined += done.quarantined
             total.position = done.position
     return total
+
+
+def _so_far(total: Total) -> str:
+    """What a batch that was refused leaves behind, and how to go on."""
+    lines = total.accepted + total.quarantined
+    if not lines:
+        return ""
+    return (
+        f". The {lines:,} lines before it are recorded ({total.accepted:,} events, "
+        f"{total.quarantined:,} in quarantine), up to {total.position}; give the same input again: "
+        "an event that is there already counts once"
+    )
 
 
 def import_files(lake: Lake, files: Iterable[ImportedFile]) -> Total:

@@ -163,7 +163,7 @@ def text_problem(text: str, longest: int = 1_024) -> str | None:
 
 def shown(text: str) -> str:
     """A value as a message shows it: escaped, and cut at 80 characters."""
-    escaped = ascii(text)
+    escaped = repr(text)
     return escaped if len(escaped) <= 80 else f"{escaped[:76]}...'"  # noqa: PLR2004 - the cut
 
 

@@ -11,6 +11,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -117,7 +118,9 @@ class Full:
 
 
 def chosen(settings: Settings) -> Auditor:
-    """The auditor that the settings name."""
+    """The auditor that the settings name; by default the full one where it can run."""
+    if settings.audit is None:
+        return Full() if find_spec("great_expectations") is not None else Core()
     return Full() if settings.audit == "full" else Core()
 
 

@@ -78,7 +78,12 @@ def replay(
         done = sum(c.events for c in [*commits, *more])
     with lake.writing("diff") as tx:
         report = json.dumps(
-            {"by_view": dict(diff.comparison.by_view), "added": diff.added, "removed": diff.removed}
+            {
+                "by_view": dict(diff.comparison.by_view),
+                "added": diff.added,
+                "removed": diff.removed,
+                "columns": {name: dict(change) for name, change in diff.columns.items()},
+            }
         )
         tx.record(
             "diffs",

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from headrace.pipelines.errors import PromotionError, SeamError
 from headrace.pipelines.generations import registry, restatements, served_sql
@@ -17,11 +17,17 @@ from headrace.pipelines.logs import logger
 from headrace.pipelines.position import Position
 from headrace.pipelines.progress import Progress, silent
 from headrace.pipelines.speed.layer import Commit, Speed
+from headrace.pipelines.views.view import Column
 
 
 @dataclass(frozen=True)
 class Diff:
-    """How a generation differs from another at one position."""
+    """How a generation differs from another at one position.
+
+    Of a view that both have, the columns that both have were compared; `columns` names the others,
+    as `new` and `gone`. `added` and `removed` are views that only one has, or that are grouped by
+    other keys.
+    """
 
     generation: int
     against: int
@@ -30,11 +36,12 @@ class Diff:
     comparison: Comparison
     added: tuple[str, ...]
     removed: tuple[str, ...]
+    columns: Mapping[str, Mapping[str, Sequence[str]]] = field(default_factory=dict)
     changed: Changed | None = None
 
     @property
     def equal(self) -> bool:
-        """Whether all views that both have are equal in every cell."""
+        """Whether all that both have is equal in every cell."""
         return self.comparison.wrong == 0
 
     @property
@@ -80,24 +87,51 @@ def difference(
             return None
         checksums.check(lake, live.stored() | other.stored())
         pairs = {name: (other.select(name), live.select(name)) for name in ("orders", "ledger")}
-        shared = [name for name in other.views if name in live.views]
-        comparable = [
-            name
-            for name in shared
-            if [c.name for c in other.views[name].outputs]
-            == [c.name for c in live.views[name].outputs]
-        ]
-        pairs |= {
-            name: (other.select(name), served_sql.as_served(live, name)) for name in comparable
-        }
+        common = _common_columns(live, other)
+        for name, columns in common.items():
+            listed_columns = ", ".join(f'"{c}"' for c in columns)
+            pairs[name] = (
+                f"SELECT {listed_columns} FROM ({other.select(name)})",
+                f"SELECT {listed_columns} FROM ({served_sql.as_served(live, name)})",
+            )
         found = compare(lake, live, pairs)
         changed = None
         if listed and found.wrong:
-            changed = restatements.between_generations(lake, live, other, comparable)
-    added = tuple(n for n in other.views if n not in comparable)
-    removed = tuple(n for n in live.views if n not in comparable)
-    logic_changed = other.logic != live.logic
-    return Diff(number, live.number, live.position, logic_changed, found, added, removed, changed)
+            changed = restatements.between_generations(lake, live, other, common)
+    return Diff(
+        number,
+        live.number,
+        live.position,
+        other.logic != live.logic,
+        found,
+        added=tuple(n for n in other.views if n not in common),
+        removed=tuple(n for n in live.views if n not in common),
+        columns={
+            name: change for name in common if (change := _changed_columns(live, other, name))
+        },
+        changed=changed,
+    )
+
+
+def _common_columns(live: Generation, other: Generation) -> dict[str, list[str]]:
+    """The views that both have with the same keys, and the columns that both have of them."""
+    common = {}
+    for name, view in other.views.items():
+        if name in live.views and _names(view.keys) == _names(live.views[name].keys):
+            known = _names(live.views[name].outputs)
+            common[name] = [c for c in _names(view.outputs) if c in known]
+    return common
+
+
+def _changed_columns(live: Generation, other: Generation, name: str) -> dict[str, list[str]]:
+    """Columns of a view that only one of the two has; nothing if they have the same."""
+    new, old = (_names(line.views[name].outputs) for line in (other, live))
+    found = {"new": [c for c in new if c not in old], "gone": [c for c in old if c not in new]}
+    return {kind: columns for kind, columns in found.items() if columns}
+
+
+def _names(columns: Iterable[Column]) -> list[str]:
+    return [column.name for column in columns]
 
 
 def promote(
