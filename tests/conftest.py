@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import settings as hypothesis_settings
 
+from tests.kafka.broker import Cluster
+from tests.kafka.running import cluster
 from tests.kafka.spark import QUICK
 
 if TYPE_CHECKING:
@@ -58,3 +60,10 @@ def make_lake(tmp_path: Path) -> Iterator[MakeLake]:
 def lake(make_lake: MakeLake) -> Lake:
     """One lake of two partitions."""
     return make_lake(partitions=2)
+
+
+@pytest.fixture(scope="session")
+def kafka() -> Iterator[Cluster]:
+    """One real broker for all tests of the group `kafka`; each has a topic of its own."""
+    with cluster() as made:
+        yield made
