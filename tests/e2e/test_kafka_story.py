@@ -45,6 +45,7 @@ def test_events_in_kafka_are_served_merged_replayed_and_proved(
     assert headrace.json("verify")["equal"] is True
 
 
+@pytest.mark.thorough
 def test_the_walk_through_of_the_guide_works(kafka: Cluster, tmp_path: Path) -> None:
     url = fresh_topic(kafka)
     blocks = BLOCK.findall(GUIDE.read_text(encoding="utf-8"))
@@ -62,6 +63,7 @@ def test_the_walk_through_of_the_guide_works(kafka: Cluster, tmp_path: Path) -> 
     Home(tmp_path / "home", url).check()
 
 
+@pytest.mark.thorough
 @pytest.mark.spark
 def test_spark_recomputes_a_topic_with_holes(kafka: Cluster, tmp_path: Path) -> None:
     home = Home(tmp_path / "home", fresh_topic(kafka), partitions=2)

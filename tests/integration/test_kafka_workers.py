@@ -14,7 +14,7 @@ from tests.kafka.broker import Cluster
 from tests.kafka.homes import Home, Record, expire, placed, produce, producer, send
 from tests.kafka.running import fresh_topic
 
-pytestmark = [pytest.mark.kafka, pytest.mark.xdist_group("kafka")]
+pytestmark = [pytest.mark.kafka, pytest.mark.thorough, pytest.mark.xdist_group("kafka")]
 
 PARTITIONS = 4
 LINES = events(40, seed=51)

@@ -14,7 +14,7 @@ import pytest
 
 from headrace.pipelines import bootstrap, settings
 from headrace.pipelines.batch import run as batch
-from headrace.pipelines.errors import QueryError, SeamError
+from headrace.pipelines.errors import QueryError, SeamError, UsageError
 from headrace.pipelines.lake import lake
 from headrace.pipelines.lake.lake import Lake
 from headrace.pipelines.log.embedded import Log
