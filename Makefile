@@ -5,9 +5,9 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 SEED   ?= 1
 
-.PHONY: help demo test check bench faults kafka mutants setup format clean constraints
+.PHONY: help demo test test-all check bench faults kafka mutants setup format clean constraints
 help:           ## show this list
-	@grep -hE '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 setup: $(READY) ## make .venv with everything in it
 $(READY): pyproject.toml constraints.txt
@@ -22,9 +22,16 @@ demo: $(READY)  ## the whole story, from nothing, in about a minute
 	@$(BIN)/python -m compileall -q pipelines schemas jobs flows headrace/__init__.py
 	$(BIN)/headrace demo
 
-test: $(READY)  ## all tests; three at once, because a part of the time is waiting
+# Three tests at once on two cores, because a part of the time is waiting.
+PYTEST := $(BIN)/python -m pytest -n 3 --dist loadgroup --durations 25
+
+test: $(READY)  ## a test of every promise, in minutes
 	@$(BIN)/python -m compileall -q pipelines schemas jobs flows headrace/__init__.py
-	$(BIN)/python -m pytest -n 3 --dist loadgroup --durations 25
+	$(PYTEST) -m "not thorough"
+
+test-all: $(READY) ## the tests that `make test` leaves out: more crashes, engines, services
+	@$(BIN)/python -m compileall -q pipelines schemas jobs flows headrace/__init__.py
+	$(PYTEST) -m thorough
 
 faults: $(READY) ## the long attacks: kills, power loss, broken disks, damage, load, a day (hours)
 	$(BIN)/python -m tests.faults.kills --kills 500 --seed $(SEED)

@@ -1,8 +1,10 @@
-"""Fixtures that several folders share: real homes in temporary directories."""
+"""Fixtures that several folders share: homes in temporary directories, one Spark, one Kafka."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,9 +13,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import settings as hypothesis_settings
 
-from tests.kafka.spark import QUICK
+from tests.kafka.broker import CannotFetchError, Cluster
+from tests.kafka.running import cluster
+from tests.kafka.spark import QUICK, source_jars
 
 if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
     from headrace.pipelines.lake.lake import Lake
 
 # The same examples on every run and machine: a red test stays red until it is repaired.
@@ -58,3 +64,27 @@ def make_lake(tmp_path: Path) -> Iterator[MakeLake]:
 def lake(make_lake: MakeLake) -> Lake:
     """One lake of two partitions."""
     return make_lake(partitions=2)
+
+
+@pytest.fixture(scope="session")
+def kafka() -> Iterator[Cluster]:
+    """One real broker for all tests of the group `kafka`; each has a topic of its own."""
+    with cluster() as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def spark() -> Iterator[SparkSession]:
+    """One session for all tests of the group `spark`, as the jobs make their own.
+
+    With the Kafka source, where its jars can be had.
+    """
+    from headrace.jobs.batch import session
+
+    conf = {}
+    with contextlib.suppress(CannotFetchError):  # who needs it asks for it, and is skipped
+        conf["spark.jars"] = ",".join(str(jar) for jar in source_jars().glob("*.jar"))
+    os.environ["PYSPARK_PYTHON"] = sys.executable
+    made = session("local[2]", {"memory": "1g", "shuffle_partitions": 2, "conf": conf})
+    yield made
+    made.stop()

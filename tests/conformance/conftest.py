@@ -1,21 +1,15 @@
-"""One Spark session for all cases, and a batch that runs its job in it."""
+"""A batch that runs its job in the Spark session of the tests."""
 
 from __future__ import annotations
 
-import contextlib
-import os
-import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from headrace.pipelines.batch import engines
 from headrace.pipelines.batch import run as batch
-from tests.kafka.broker import CannotFetchError
-from tests.kafka.spark import source_jars
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from pyspark.sql import SparkSession
@@ -23,20 +17,6 @@ if TYPE_CHECKING:
     from headrace.pipelines.lake.lake import Lake
     from headrace.pipelines.progress import Report
     from tests.conformance.paths import SparkBatch
-
-
-@pytest.fixture(scope="session")
-def spark() -> Iterator[SparkSession]:
-    """A session as the jobs make their own; with the Kafka source, where its jars can be had."""
-    from headrace.jobs.batch import session
-
-    conf = {}
-    with contextlib.suppress(CannotFetchError):  # who needs it asks for it, and is skipped
-        conf["spark.jars"] = ",".join(str(jar) for jar in source_jars().glob("*.jar"))
-    os.environ["PYSPARK_PYTHON"] = sys.executable
-    made = session("local[2]", {"memory": "1g", "shuffle_partitions": 2, "conf": conf})
-    yield made
-    made.stop()
 
 
 @pytest.fixture

@@ -19,22 +19,17 @@ from headrace.pipelines.position import Position
 from headrace.pipelines.settings import load
 from headrace.schemas.tables import TYPED_COLUMNS
 from tests.e2e.orders import FIRST_DAY, events
-from tests.kafka.broker import Cluster
-from tests.kafka.running import cluster, fresh_topic
+from tests.kafka.running import fresh_topic
 
 LINES = events(30, seed=11)
 NOTHING = timedelta(0)
 SOON = timedelta(seconds=5)
 
 
-@pytest.fixture(scope="module")
-def kafka() -> Iterator[Cluster]:
-    """A real broker."""
-    with cluster() as made:
-        yield made
+KAFKA = [pytest.mark.kafka, pytest.mark.xdist_group("kafka")]
 
 
-@pytest.fixture(params=["embedded", pytest.param("kafka", marks=pytest.mark.kafka)])
+@pytest.fixture(params=["embedded", pytest.param("kafka", marks=KAFKA)])
 def lake(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Lake]:
     """A home of two partitions whose log is empty."""
     chosen = load(tmp_path / "home", environ={}, threads=1, partitions=2)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tests.conformance.paths import SparkBatch
     from tests.conftest import MakeLake
 
-pytestmark = [pytest.mark.spark, pytest.mark.xdist_group("spark"), pytest.mark.slow]
+pytestmark = [pytest.mark.spark, pytest.mark.xdist_group("spark"), pytest.mark.thorough]
 
 
 @pytest.fixture

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 pytestmark = [
     pytest.mark.spark,
     pytest.mark.kafka,
-    pytest.mark.slow,
+    pytest.mark.thorough,
     pytest.mark.xdist_group("spark"),  # the session that the batch's cases have, too
 ]
 

@@ -57,8 +57,10 @@ class Outcome:
 class Headrace:
     """The command on one home."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, **chosen: object) -> None:
         self.home = home
+        self.chosen = chosen
+        """Settings that go with every call, unless it names others."""
 
     def run(self, *arguments: object, **settings: object) -> Outcome:
         """Call the command in this process; `settings` become `HEADRACE_…`."""
@@ -69,12 +71,12 @@ class Headrace:
         out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in "ab")
         given = io.TextIOWrapper(io.BytesIO(stdin), "utf-8")
         with (
-            mock.patch.dict(os.environ, environment(settings), clear=True),
+            mock.patch.dict(os.environ, self.environment(settings), clear=True),
             mock.patch.object(sys, "stdin", given),
             contextlib.redirect_stdout(out),
             contextlib.redirect_stderr(err),
         ):
-            code = cli.run(self._arguments(arguments))
+            code = cli.run(self.arguments(arguments))
         return Outcome(code, _text(out), _text(err))
 
     def json(self, *arguments: object, **settings: object) -> Any:
@@ -89,8 +91,8 @@ class Headrace:
     def start(self, *arguments: object, **settings: object) -> subprocess.Popen[str]:
         """Start it as a process of its own."""
         return subprocess.Popen(
-            [SCRIPT, *self._arguments(arguments)],
-            env=environment(settings),
+            [SCRIPT, *self.arguments(arguments)],
+            env=self.environment(settings),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -107,8 +109,13 @@ class Headrace:
                 raise
         return Outcome(running.returncode, out, err)
 
-    def _arguments(self, arguments: Sequence[object]) -> list[str]:
+    def arguments(self, arguments: Sequence[object]) -> list[str]:
+        """A command line, without `headrace`."""
         return ["--home", str(self.home), *map(str, arguments)]
+
+    def environment(self, settings: Mapping[str, object]) -> dict[str, str]:
+        """The environment of a call."""
+        return environment({**self.chosen, **settings})
 
 
 def environment(settings: Mapping[str, object]) -> dict[str, str]:

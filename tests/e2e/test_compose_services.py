@@ -26,7 +26,7 @@ from tests.postgres.server import server
 pytestmark = [
     pytest.mark.kafka,
     pytest.mark.spark,
-    pytest.mark.slow,
+    pytest.mark.thorough,
     pytest.mark.xdist_group("compose"),
 ]
 

@@ -15,7 +15,6 @@ STEPS = [
 
 
 @pytest.mark.spark
-@pytest.mark.slow
 @pytest.mark.xdist_group("spark")
 def test_the_demo_tells_its_story_and_ends_with_the_proof(tmp_path: Path) -> None:
     headrace = Headrace(tmp_path / "home")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,20 +13,13 @@ from tests.e2e.command import REPOSITORY, SCRIPT, Headrace, environment
 from tests.e2e.orders import Truth, events, write
 from tests.kafka.broker import Cluster
 from tests.kafka.homes import Home, Record, placed, produce
-from tests.kafka.running import cluster, fresh_topic
+from tests.kafka.running import fresh_topic
 
-pytestmark = [pytest.mark.kafka, pytest.mark.xdist_group("kafka-story")]  # one broker
+pytestmark = [pytest.mark.kafka, pytest.mark.xdist_group("kafka")]
 
 GUIDE = REPOSITORY / "docs" / "guides" / "kafka.md"
 BLOCK = re.compile(r"<!-- story -->\n```sh\n(.*?)```", re.DOTALL)
 LINES = events(60, seed=61)
-
-
-@pytest.fixture(scope="module")
-def kafka() -> Iterator[Cluster]:
-    """A real broker."""
-    with cluster() as made:
-        yield made
 
 
 def test_events_in_kafka_are_served_merged_replayed_and_proved(
@@ -53,6 +45,7 @@ def test_events_in_kafka_are_served_merged_replayed_and_proved(
     assert headrace.json("verify")["equal"] is True
 
 
+@pytest.mark.thorough
 def test_the_walk_through_of_the_guide_works(kafka: Cluster, tmp_path: Path) -> None:
     url = fresh_topic(kafka)
     blocks = BLOCK.findall(GUIDE.read_text(encoding="utf-8"))
@@ -70,6 +63,7 @@ def test_the_walk_through_of_the_guide_works(kafka: Cluster, tmp_path: Path) -> 
     Home(tmp_path / "home", url).check()
 
 
+@pytest.mark.thorough
 @pytest.mark.spark
 def test_spark_recomputes_a_topic_with_holes(kafka: Cluster, tmp_path: Path) -> None:
     home = Home(tmp_path / "home", fresh_topic(kafka), partitions=2)

@@ -44,7 +44,7 @@ VIEWS = [
     "country_sales", "orders",
 ]  # fmt: skip
 
-pytestmark = [pytest.mark.spark, pytest.mark.slow, pytest.mark.xdist_group("spark")]
+pytestmark = [pytest.mark.spark, pytest.mark.thorough, pytest.mark.xdist_group("spark")]
 
 
 @pytest.fixture(scope="module")

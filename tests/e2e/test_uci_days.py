@@ -16,6 +16,7 @@ from tests.flows.uci_days import ALL, daily_files
 DAYS = 12
 
 
+@pytest.mark.thorough
 def test_days_that_land_one_by_one_are_what_one_import_gives_and_landing_again_adds_nothing(
     tmp_path: Path,
 ) -> None:

@@ -11,6 +11,7 @@ from headrace.pipelines import bootstrap, settings
 from headrace.pipelines.generations import registry
 from headrace.pipelines.log import quarantine
 from headrace.pipelines.log.embedded import Log
+from tests.e2e import forked
 from tests.e2e.command import Headrace, Outcome
 from tests.e2e.orders import Truth, events, write
 
@@ -53,7 +54,7 @@ INIT = ("init.begun", "init.ready", "init.done", "init.marked")
 
 def kill_at(point: str, headrace: Headrace, *arguments: object, **settings: object) -> Outcome:
     """Run a command that dies at a crash point; it fails the test if it passes no such point."""
-    outcome = headrace.process(*arguments, crash_at=point, **settings)
+    outcome = forked.run(headrace, *arguments, crash_at=point, **settings)
     assert outcome.code == -signal.SIGKILL, f"{arguments} was not killed at {point}: {outcome}"
     return outcome
 

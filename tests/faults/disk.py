@@ -1,21 +1,16 @@
 """A disk that can lose power or fail: the commands run on it as real processes, under `disk.c`.
 
 What a power loss leaves is rebuilt from what was synced, and from nothing else; or, since a kernel
-may write back early, from a seeded mix of synced and unsynced names and pages. `python -m
-tests.faults.disk` is the process from which the commands are forked, so that each costs a fork
-and not a start of Python.
+may write back early, from a seeded mix of synced and unsynced names and pages. The commands are
+forks of one process under the shim, so that each costs a fork and not a start of Python.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
-import importlib
-import json
 import os
 import random
-import resource
-import select
 import shutil
 import signal
 import subprocess
@@ -26,12 +21,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.e2e.command import REPOSITORY, Outcome, environment
+from tests.e2e.command import Outcome, environment
+from tests.e2e.forked import Forks
 
 SOURCE = Path(__file__).with_name("disk.c")
 _PAGE = 4096
-_LONGEST = 120
-"""Seconds of a command: a hang is a bug as well."""
 
 
 class NoCompilerError(Exception):
@@ -203,12 +197,7 @@ class Commands:
     """A process under the shim that runs commands, each in a fork of its own."""
 
     def __init__(self, shim: Path) -> None:
-        self._server = subprocess.Popen(
-            [sys.executable, "-m", "tests.faults.disk"],
-            env={**os.environ, "LD_PRELOAD": str(shim)},
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=REPOSITORY,
-        )  # fmt: skip
-        self._scratch = Path(tempfile.mkdtemp(prefix="headrace-commands-"))
+        self._forks = Forks(LD_PRELOAD=str(shim))
 
     def run(
         self,
@@ -231,30 +220,16 @@ class Commands:
             limits: of the process, such as `{"NOFILE": 40}`.
             settings: become `HEADRACE_…`.
         """
-        out, err = self._scratch / "out", self._scratch / "err"
-        request = {
-            "arguments": ["--home", str(home), *map(str, arguments)],
-            "environment": environment(settings) | disk.environment(fault, durable=durable),
-            "limits": dict(limits or {}),
-            "out": str(out),
-            "err": str(err),
-        }
-        assert self._server.stdin is not None
-        assert self._server.stdout is not None
-        self._server.stdin.write(json.dumps(request) + "\n")
-        self._server.stdin.flush()
-        ready, _, _ = select.select([self._server.stdout], [], [], _LONGEST + 30)
-        assert ready, f"{arguments} did not end"
-        code = int(self._server.stdout.readline())
-        sites, fired = disk.passed()
-        texts = (path.read_text(errors="surrogateescape") for path in (out, err))
-        return Ran(Outcome(code, *texts), sites, fired)
+        outcome = self._forks.run(
+            ["--home", str(home), *map(str, arguments)],
+            environment(settings) | disk.environment(fault, durable=durable),
+            limits,
+        )
+        return Ran(outcome, *disk.passed())
 
     def close(self) -> None:
         """End the process."""
-        self._server.kill()
-        self._server.communicate()
-        shutil.rmtree(self._scratch)
+        self._forks.close()
 
 
 @contextlib.contextmanager
@@ -267,53 +242,3 @@ def commands() -> Iterator[tuple[Path, Commands]]:
             yield shim, running
         finally:
             running.close()
-
-
-_OURS = (
-    "log.segments", "batch.run", "cli.query", "cli.generations", "cli.ingest", "cli.speed",
-    "cli.batch", "cli.status", "cli.verify", "cli.operations",
-    "operations.maintenance", "replay.replay", "quality.verify", "views.load",
-)  # fmt: skip
-_NEEDED = ("duckdb", "numpy", "pyarrow", *(f"headrace.pipelines.{name}" for name in _OURS))
-"""What a command imports: once, before it is forked."""
-
-
-def _serve() -> None:
-    """Fork a command for each request on standard input; answer with its exit code."""
-    for module in _NEEDED:
-        importlib.import_module(module)
-    for line in sys.stdin:
-        request = json.loads(line)
-        child = os.fork()
-        if child == 0:
-            _command(request)
-        _, status = os.waitpid(child, 0)
-        print(os.waitstatus_to_exitcode(status), flush=True)
-
-
-def _command(request: Mapping[str, object]) -> None:
-    """Become one command; does not return."""
-    from headrace.pipelines.cli import app as cli
-
-    code = 70  # nothing of ours: this function failed
-    try:
-        signal.alarm(_LONGEST)
-        given = request["arguments"], request["environment"], request["limits"]
-        arguments, told, limits = given
-        os.environ.clear()
-        os.environ.update(told)
-        for number, path in ((0, os.devnull), (1, request["out"]), (2, request["err"])):
-            fd = os.open(path, os.O_RDWR | (os.O_CREAT | os.O_TRUNC if number else 0), 0o666)
-            os.dup2(fd, number)
-            os.close(fd)
-        ctypes.CDLL(None).disk_begin()
-        for name, limit in limits.items():
-            resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (limit, limit))
-        code = cli.run(arguments)
-        sys.stdout.flush()
-    finally:
-        os._exit(code)
-
-
-if __name__ == "__main__":
-    _serve()

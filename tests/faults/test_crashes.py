@@ -247,7 +247,7 @@ def test_an_order_counts_once_after_its_append_was_killed_and_sent_again_and_aga
     ) - len(set(story.acknowledged) | set(lines))
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_speed_layer_killed_at_random_times_while_events_come_in_counts_each_once(
     tmp_path: Path,
 ) -> None:

@@ -18,6 +18,7 @@ from headrace.pipelines.speed.layer import Speed
 from tests.e2e.command import Headrace
 from tests.e2e.orders import events, write
 from tests.faults import damage
+from tests.faults.crashing import kill_at
 from tests.faults.damage import Figures, Home
 
 
@@ -223,7 +224,7 @@ def test_of_two_segments_that_claim_the_same_offsets_the_later_written_is_taken(
     """The earlier one is of an append that was killed before it committed."""
     headrace = home.headrace
     dead = write(tmp_path / "dead.ndjson", events(3, seed=500))
-    assert headrace.process("append", dead, crash_at="append.ready").code < 0
+    kill_at("append.ready", headrace, "append", dead)
     headrace.json("append", home.more)
     headrace.json("speed", "--once")
     expected = headrace.rows("SELECT * FROM orders ORDER BY ALL")
@@ -292,8 +293,7 @@ def test_every_data_file_has_its_digest_and_those_of_files_that_are_gone_are_dro
 def test_a_merge_that_dies_before_its_digests_are_recorded_leaves_nothing_damaged(
     home: Home,
 ) -> None:
-    outcome = home.headrace.process("maintain", crash_at="maintenance.done:3")
-    assert outcome.code < 0
+    kill_at("maintenance.done:3", home.headrace, "maintain")
     assert (home.headrace.home / "merged.json").exists()
     figures = Figures()
     damage.ask(home, figures)

@@ -87,7 +87,7 @@ def test_a_planted_double_count_is_found(tmp_path: Path, monkeypatch: pytest.Mon
     assert done.failure.kind == "wrong"
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_the_script_of_a_find_is_made_short_and_repeats_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,7 +20,11 @@ from tests.kafka.broker import Broker, Cluster
 from tests.kafka.homes import Home, placed, produce
 from tests.kafka.running import cluster, fresh_topic
 
-pytestmark = [pytest.mark.kafka, pytest.mark.xdist_group("kafka-faults")]  # one broker
+pytestmark = [
+    pytest.mark.kafka,
+    pytest.mark.thorough,
+    pytest.mark.xdist_group("kafka-faults"),  # a broker of their own: they kill it
+]
 
 BEFORE = (
     "commit.begun", "append.synced", "commit.adopted", "commit.written:4", "commit.ready",

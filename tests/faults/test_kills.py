@@ -9,7 +9,7 @@ import pytest
 from tests.faults.kills import kills, plan
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_command_that_is_killed_anywhere_leaves_nothing_lost_doubled_or_wrong(
     tmp_path: Path,
 ) -> None:

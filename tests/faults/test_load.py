@@ -9,7 +9,7 @@ import pytest
 from tests.faults.load import run, sound
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_readers_see_every_publish_and_promote_whole_or_not_at_all(tmp_path: Path) -> None:
     told, done = run(tmp_path, publishes=4, queries=80, readers=2, seed=5, pause=0.25)
     assert sound(told), told

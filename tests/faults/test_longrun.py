@@ -9,7 +9,7 @@ import pytest
 from tests.faults.longrun import due, longrun
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_fault_in_every_minute_loses_nothing_and_makes_no_cell_wrong(tmp_path: Path) -> None:
     figures = longrun(tmp_path, range(352, 372), 4)
     assert figures.faults.total() == figures.minutes == 20, figures

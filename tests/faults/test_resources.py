@@ -137,7 +137,7 @@ def test_a_process_that_gets_no_memory_acknowledges_nothing_that_is_not_kept(
 
 
 @pytest.mark.spark
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_spark_job_with_too_little_memory_says_so_and_the_old_base_serves_on(
     tmp_path: Path,
 ) -> None:

@@ -51,6 +51,14 @@ def test_every_guard_has_a_test() -> None:
     assert set(WATCHED_BY) == set(GUARDS)
 
 
+@pytest.mark.parametrize("place", WATCHED_BY.values(), ids=WATCHED_BY)
+def test_the_test_of_a_guard_is_where_it_is_looked_for(place: str) -> None:
+    file, _, name = place.partition("::")
+    written = (REPOSITORY / "tests" / file).read_text(encoding="utf-8")
+    assert f"\ndef {name or 'test_'}" in written
+
+
+@pytest.mark.thorough
 @pytest.mark.parametrize("guard", GUARDS)
 def test_without_its_guard_the_named_test_turns_red(guard: str) -> None:
     path = os.pathsep.join([str(CHILDREN), str(REPOSITORY)])

@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from headrace.pipelines.lake.lake import Lake
     from tests.conftest import MakeLake
 
-pytestmark = pytest.mark.slow
-
 NOON = datetime(2026, 3, 2, 12)  # noqa: DTZ001 - naive UTC, a Monday
 
 
@@ -71,6 +69,7 @@ def alerts(told: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in told.read_bytes().splitlines()] if told.exists() else []
 
 
+@pytest.mark.thorough
 def test_an_hour_unlike_the_same_hour_of_other_weeks_is_a_warning(lake: Lake, told: Path) -> None:
     lines = [placed("open", NOON + timedelta(weeks=3, hours=4))]
     for week in range(3):
@@ -86,6 +85,7 @@ def test_an_hour_unlike_the_same_hour_of_other_weeks_is_a_warning(lake: Lake, to
     assert alerts(told) == [], "a warning wakes nobody"
 
 
+@pytest.mark.thorough
 def test_silence_orphans_and_stale_views_are_warnings_with_their_figures(
     lake: Lake, told: Path
 ) -> None:
@@ -108,6 +108,7 @@ def test_silence_orphans_and_stale_views_are_warnings_with_their_figures(
     assert alerts(told) == []
 
 
+@pytest.mark.thorough
 def test_a_weekday_unlike_those_before_is_a_warning_and_the_base_is_published(lake: Lake) -> None:
     lines = [*hour(0, 30), *hour(1, 30), *hour(2, 14)]
     append(lake, [*lines, placed("open", NOON + timedelta(weeks=2, days=1))])
@@ -151,6 +152,7 @@ def test_a_refused_base_and_a_wrong_cell_are_told_with_their_place(
     assert wrong["details"]["first"]["column"] == "net"
 
 
+@pytest.mark.thorough
 def test_great_expectations_that_is_killed_publishes_nothing_and_says_what_to_do(
     lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -28,7 +28,7 @@ from tests.flows.server import Server, prefect_server, serving, wait_for
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("prefect")]
+pytestmark = pytest.mark.xdist_group("prefect")  # one server
 NOTHING = {f"schedule_{name}": "" for name in FLOWS if name != "replay"}
 
 
@@ -90,6 +90,7 @@ def test_the_batch_flow_publishes_a_base_at_the_logs_end_proves_it_and_shows_it(
     assert "EQUAL" in shown["certificate"]["data"]
 
 
+@pytest.mark.thorough
 def test_the_replay_flow_goes_live_only_when_asked(prefect: Server, lake: Lake) -> None:
     from headrace.flows.replay import replay
 
@@ -104,6 +105,7 @@ def test_the_replay_flow_goes_live_only_when_asked(prefect: Server, lake: Lake) 
     assert certificates(lake) == [(2, 0), (3, 0)]
 
 
+@pytest.mark.thorough
 def test_a_flow_beside_a_batch_started_by_hand_says_who_runs_and_ends_cleanly(
     prefect: Server, lake: Lake
 ) -> None:
@@ -120,6 +122,7 @@ def test_a_flow_beside_a_batch_started_by_hand_says_who_runs_and_ends_cleanly(
     assert maintenance(lake.home.path)["generations_dropped"] == ()
 
 
+@pytest.mark.thorough
 def test_the_ingest_flow_lands_a_folder_once_and_fails_for_a_file_that_changed(
     prefect: Server, lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -139,6 +142,7 @@ def test_the_ingest_flow_lands_a_folder_once_and_fails_for_a_file_that_changed(
     assert lake.row("SELECT count(*) FROM sys.events")[0] == before + first["accepted"]
 
 
+@pytest.mark.thorough
 def test_deployments_run_by_schedule_without_a_pile_up_and_go_on_after_a_restart(
     server: Server, lake: Lake, tmp_path: Path
 ) -> None:
@@ -176,6 +180,7 @@ def test_deployments_run_by_schedule_without_a_pile_up_and_go_on_after_a_restart
     assert len(certificates(lake)) >= 3
 
 
+@pytest.mark.thorough
 def test_a_run_that_began_before_it_was_due_counts_as_running_no_more_when_nobody_serves(
     server: Server, lake: Lake, tmp_path: Path
 ) -> None:
@@ -191,6 +196,7 @@ def test_a_run_that_began_before_it_was_due_counts_as_running_no_more_when_nobod
     assert left["state_name"] == "Crashed"
 
 
+@pytest.mark.thorough
 def test_a_flow_runs_once_by_the_command_and_a_wrong_call_is_refused_in_one_line(
     server: Server, lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -24,19 +24,12 @@ from tests.e2e.command import Headrace, stopped_at_end
 from tests.e2e.orders import Truth, events
 from tests.kafka.broker import Cluster, free_port
 from tests.kafka.homes import Home, admin, expire, placed, produce
-from tests.kafka.running import cluster, fresh_topic, need_kafka
+from tests.kafka.running import fresh_topic, need_kafka
 
-pytestmark = [pytest.mark.kafka, pytest.mark.xdist_group("kafka-identity")]  # one broker
+pytestmark = [pytest.mark.kafka, pytest.mark.xdist_group("kafka")]
 
 LINES = events(20, seed=29)
 SECRET = "hush-hush"  # noqa: S105 - it is what must never be seen
-
-
-@pytest.fixture(scope="module")
-def kafka() -> Iterator[Cluster]:
-    """A real broker."""
-    with cluster() as made:
-        yield made
 
 
 @pytest.fixture

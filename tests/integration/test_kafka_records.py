@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,9 +12,9 @@ from tests.e2e.command import money
 from tests.e2e.orders import Truth, events
 from tests.kafka.broker import Cluster
 from tests.kafka.homes import Home, Record, origin, placed, produce, producer, send
-from tests.kafka.running import cluster, fresh_topic
+from tests.kafka.running import fresh_topic
 
-pytestmark = [pytest.mark.kafka, pytest.mark.xdist_group("kafka-records")]  # one broker
+pytestmark = [pytest.mark.kafka, pytest.mark.xdist_group("kafka")]
 
 LINES = events(20, seed=23)
 POISON = (
@@ -26,13 +25,6 @@ POISON = (
     b"null",
     b'{"specversion": "1.0"}',
 )
-
-
-@pytest.fixture(scope="module")
-def kafka() -> Iterator[Cluster]:
-    """A real broker."""
-    with cluster() as made:
-        yield made
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -13,20 +12,13 @@ from tests.e2e.command import stopped_at_end
 from tests.e2e.orders import Truth, events
 from tests.kafka.broker import Cluster
 from tests.kafka.homes import Home, Record, expire, placed, produce, producer, send
-from tests.kafka.running import cluster, fresh_topic
+from tests.kafka.running import fresh_topic
 
-pytestmark = [pytest.mark.kafka, pytest.mark.xdist_group("kafka-records")]
+pytestmark = [pytest.mark.kafka, pytest.mark.thorough, pytest.mark.xdist_group("kafka")]
 
 PARTITIONS = 4
 LINES = events(40, seed=51)
 BEFORE = ("commit.begun", "append.synced", "commit.written:4", "commit.ready")
-
-
-@pytest.fixture(scope="module")
-def kafka() -> Iterator[Cluster]:
-    """A real broker."""
-    with cluster() as made:
-        yield made
 
 
 @pytest.fixture

@@ -22,8 +22,6 @@ from tests.integration.staging import plant, rewrite
 if TYPE_CHECKING:
     from headrace.pipelines.lake.lake import Lake
 
-pytestmark = pytest.mark.slow
-
 SOME = events(24, seed=3)
 
 
@@ -59,6 +57,7 @@ def refused(lake: Lake, monkeypatch: pytest.MonkeyPatch, **selects: str) -> dict
     return found
 
 
+@pytest.mark.thorough
 def test_a_duplicate_key_is_named(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
     order = one(lake, "SELECT min(order_id) FROM main.orders")
     twice = f"FROM staged UNION ALL FROM staged WHERE order_id = '{order}'"
@@ -69,6 +68,7 @@ def test_a_duplicate_key_is_named(lake: Lake, monkeypatch: pytest.MonkeyPatch) -
     assert found["no_groups"]["rows"] == [f'view=order_funnel key={{"day":"{day}"}} times=2']
 
 
+@pytest.mark.thorough
 def test_a_dropped_partition_is_named(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
     gone = lake.rows('SELECT order_id FROM main.orders WHERE "partition" = 1 ORDER BY 1')
     assert len(gone) > 3
@@ -79,6 +79,7 @@ def test_a_dropped_partition_is_named(lake: Lake, monkeypatch: pytest.MonkeyPatc
     assert found["no_strays"]["severity"] == "blocking"
 
 
+@pytest.mark.thorough
 def test_a_wrong_sum_is_named_to_the_last_digit(
     lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -99,6 +100,7 @@ def test_a_wrong_sum_is_named_to_the_last_digit(
     assert total.startswith(f"figure=revenue_by_day.{column} ")
 
 
+@pytest.mark.thorough
 def test_a_day_of_missing_events_is_named(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
     day = one(lake, "SELECT CAST(placed_at AS DATE) FROM main.orders GROUP BY 1 "
                     "ORDER BY count(*) DESC, 1 LIMIT 1")  # fmt: skip
@@ -131,6 +133,7 @@ def test_a_whole_base_passes_and_its_report_is_linked_from_status(lake: Lake) ->
     assert [(c["suite"], c["passed"]) for c in status["checks"]] == [("base", True), ("core", True)]
 
 
+@pytest.mark.thorough
 def test_checks_of_what_is_served_and_what_arrived_use_the_homes_own_expectations(
     lake: Lake,
 ) -> None:

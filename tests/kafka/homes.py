@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from headrace.pipelines.log.kafka.client import Address
 from headrace.pipelines.log.partitioner import order_hashes
 from headrace.pipelines.position import Position
 from tests.conformance.paths import BUILT_IN, differences, served
-from tests.e2e.command import Headrace, Outcome
+from tests.e2e.command import Headrace
 from tests.oracle import fold as oracle
 
 
@@ -30,17 +29,8 @@ class Home(Headrace):
     """The command on a home that is bound to a topic; its settings go with every call."""
 
     def __init__(self, home: Path, url: str, **chosen: object) -> None:
-        super().__init__(home)
+        super().__init__(home, log=url, **{"poll": 0.02, "kafka_timeout": 20, **chosen})
         self.url = url
-        self.chosen = {"log": url, "poll": 0.02, "kafka_timeout": 20, **chosen}
-
-    def fed(self, stdin: bytes, *arguments: object, **given: object) -> Outcome:
-        """Call the command in this process."""
-        return super().fed(stdin, *arguments, **{**self.chosen, **given})
-
-    def start(self, *arguments: object, **given: object) -> subprocess.Popen[str]:
-        """Start the command as a process of its own."""
-        return super().start(*arguments, **{**self.chosen, **given})
 
     def lake(self, **given: object) -> Lake:
         """Its lake, opened for reading."""

@@ -55,7 +55,6 @@ def test_whoever_imports_a_package_of_the_project_is_found_out(plain: Installed)
     assert mark.parent == plain.project / "flows"
 
 
-@pytest.mark.slow
 @pytest.mark.xdist_group("packaging")
 def test_without_extras_a_base_is_published_replayed_and_proven(
     plain: Installed, tmp_path: Path
@@ -77,7 +76,7 @@ def test_without_extras_a_base_is_published_replayed_and_proven(
 
 
 @pytest.mark.spark
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.xdist_group("spark")
 def test_without_extras_spark_makes_a_base(plain: Installed, tmp_path: Path) -> None:
     home = tmp_path / "home"
@@ -99,7 +98,6 @@ def test_without_prefect_flows_are_listed_and_a_run_says_what_to_install(
         )
 
 
-@pytest.mark.slow
 @pytest.mark.xdist_group("packaging")
 def test_in_a_folder_with_flows_of_its_own_our_flow_runs_and_proves_what_it_published(
     with_flows: Installed, tmp_path: Path

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.command import Headrace, Outcome
+from tests.e2e.command import Headrace
 from tests.e2e.orders import Truth, events, write
+from tests.faults.crashing import kill_at
 from tests.postgres.server import Server, server
 
 pytestmark = pytest.mark.xdist_group("postgres")  # one server
@@ -30,14 +30,7 @@ class Home(Headrace):
     """The command on a home whose catalog is in a database."""
 
     def __init__(self, home: Path, url: str, password: str) -> None:
-        super().__init__(home)
-        self.given = {"catalog": url, "catalog_password": password, "partitions": 2}
-
-    def fed(self, stdin: bytes, *arguments: object, **given: object) -> Outcome:
-        return super().fed(stdin, *arguments, **{**self.given, **given})
-
-    def start(self, *arguments: object, **given: object) -> subprocess.Popen[str]:
-        return super().start(*arguments, **{**self.given, **given})
+        super().__init__(home, catalog=url, catalog_password=password, partitions=2)
 
 
 @pytest.fixture
@@ -76,7 +69,7 @@ def test_the_address_is_kept_in_the_home_and_the_password_nowhere(
 ) -> None:
     append(home, tmp_path, LINES[:20])
     marker = json.loads((home.home / "home.json").read_text())
-    assert marker["catalog"] == home.given["catalog"]
+    assert marker["catalog"] == home.chosen["catalog"]
     held = [path for path in home.home.rglob("*") if path.is_file()]
     assert not [path for path in held if server.password.encode() in path.read_bytes()]
 
@@ -92,7 +85,7 @@ def test_a_wrong_password_is_refused_and_not_repeated(home: Home, tmp_path: Path
 
 def test_a_database_that_holds_another_lake_is_refused(home: Home, tmp_path: Path) -> None:
     append(home, tmp_path, LINES[:20])
-    second = Home(tmp_path / "second", *list(home.given.values())[:2])
+    second = Home(tmp_path / "second", *list(home.chosen.values())[:2])
     second.run("init").refused(1, "holds the catalog of another lake", "make a new database")
     assert not (second.home / "home.json").exists()
     assert home.json("status")["events"] == 20
@@ -101,7 +94,7 @@ def test_a_database_that_holds_another_lake_is_refused(home: Home, tmp_path: Pat
 def test_a_home_of_one_catalog_is_not_opened_with_the_other(home: Home, tmp_path: Path) -> None:
     plain = Headrace(tmp_path / "plain")
     plain.json("init")
-    outcome = plain.run("status", catalog=home.given["catalog"])
+    outcome = plain.run("status", catalog=home.chosen["catalog"])
     outcome.refused(1, "has its catalog in", "not in a database")
 
 
@@ -118,12 +111,12 @@ def test_a_command_that_is_killed_did_all_or_nothing(
     append(home, tmp_path, LINES[:30])
     path = write(tmp_path / "more.ndjson", LINES[30:])
     if point.startswith("append"):
-        assert home.process("append", path, crash_at=point).code < 0
+        kill_at(point, home, "append", path)
         if home.json("status")["events"] == 30:
             home.json("append", path)
     else:
         home.json("append", path)
-        assert home.process("speed", "--once", crash_at=point).code < 0
+        kill_at(point, home, "speed", "--once")
     home.json("speed", "--once")
     Truth.of(LINES).check(home)
     assert home.json("verify")["equal"] is True

@@ -1,5 +1,7 @@
 """However rows come and go, what is served from partials is what the rows themselves say."""
 
+from __future__ import annotations
+
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -7,7 +9,7 @@ from datetime import datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal, localcontext
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 import pyarrow as pa
@@ -17,6 +19,9 @@ from hypothesis import strategies as st
 
 from headrace.pipelines.views.load import BUILTIN_VIEWS, View, load_views, parse_view
 from headrace.schemas.tables import LEDGER_COLUMNS, LEDGER_KINDS, ORDERS_COLUMNS, TABLES
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
 
 USER_VIEWS = {
     "channels": """
@@ -298,47 +303,36 @@ def some_rows(source: str, count: int, seed: int) -> list[Row]:
     ]
 
 
+@pytest.mark.thorough
 @pytest.mark.spark
+@pytest.mark.xdist_group("spark")
 def test_spark_gives_the_partials_that_duckdb_gives(
-    lake: duckdb.DuckDBPyConnection, tmp_path: Path
+    lake: duckdb.DuckDBPyConnection, spark: SparkSession, tmp_path: Path
 ) -> None:
-    from pyspark.sql import SparkSession
-
-    spark = (
-        SparkSession.builder.master("local[2]")
-        .config("spark.ui.enabled", "false")
-        .config("spark.sql.session.timeZone", "UTC")
-        .config("spark.sql.ansi.enabled", "true")
-        .config("spark.sql.shuffle.partitions", "2")
-        .getOrCreate()
-    )
-    try:
-        for source, seed in (("orders", 1), ("ledger", 2)):
-            rows = some_rows(source, 400, seed)
-            weights = [Random(seed + place).choice([1, 1, -1]) for place in range(400)]
-            lake.register("given", table(source, rows, weights))
-            path = tmp_path / f"{source}.parquet"
-            lake.execute(f"CREATE OR REPLACE TABLE {source} AS SELECT * FROM given")
-            lake.execute(f"COPY {source} TO '{path}' (FORMAT parquet)")
-            spark.read.parquet(str(path)).createOrReplaceTempView(source)
-        for view in VIEWS.values():
-            base = view.partial_sql(view.source)
-            delta = view.partial_sql(view.source, weight="w")
-            pairs = [
-                (base, view.partial_sql(view.source, "spark")),
-                (delta, view.partial_sql(view.source, "spark", weight="w")),
-            ]
-            if view.name in {"channels", "numbers"}:
-                both = " UNION ALL ".join(f"({native})" for native, _ in pairs)
-                other = " UNION ALL ".join(f"({text})" for _, text in pairs)
-                pairs.append((view.merge_sql(f"({both})"), view.merge_sql(f"({other})", "spark")))
-            for number, (native, text) in enumerate(pairs):
-                written = tmp_path / f"{view.name}-{number}"
-                spark.sql(text).coalesce(1).write.parquet(str(written))
-                found = answer(lake, f"SELECT * FROM '{written}/*.parquet'")
-                assert found == answer(lake, native), (view.name, number)
-    finally:
-        spark.stop()
+    for source, seed in (("orders", 1), ("ledger", 2)):
+        rows = some_rows(source, 400, seed)
+        weights = [Random(seed + place).choice([1, 1, -1]) for place in range(400)]
+        lake.register("given", table(source, rows, weights))
+        path = tmp_path / f"{source}.parquet"
+        lake.execute(f"CREATE OR REPLACE TABLE {source} AS SELECT * FROM given")
+        lake.execute(f"COPY {source} TO '{path}' (FORMAT parquet)")
+        spark.read.parquet(str(path)).createOrReplaceTempView(source)
+    for view in VIEWS.values():
+        base = view.partial_sql(view.source)
+        delta = view.partial_sql(view.source, weight="w")
+        pairs = [
+            (base, view.partial_sql(view.source, "spark")),
+            (delta, view.partial_sql(view.source, "spark", weight="w")),
+        ]
+        if view.name in {"channels", "numbers"}:
+            both = " UNION ALL ".join(f"({native})" for native, _ in pairs)
+            other = " UNION ALL ".join(f"({text})" for _, text in pairs)
+            pairs.append((view.merge_sql(f"({both})"), view.merge_sql(f"({other})", "spark")))
+        for number, (native, text) in enumerate(pairs):
+            written = tmp_path / f"{view.name}-{number}"
+            spark.sql(text).coalesce(1).write.parquet(str(written))
+            found = answer(lake, f"SELECT * FROM '{written}/*.parquet'")
+            assert found == answer(lake, native), (view.name, number)
 
 
 def test_every_column_of_both_tables_can_be_drawn() -> None:

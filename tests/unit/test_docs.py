@@ -189,7 +189,7 @@ def test_every_python_in_the_pages_runs(snippet: Snippet, place: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("snippet", snippets("shell"))
 def test_every_marked_command_line_in_the_pages_succeeds(snippet: Snippet, place: Path) -> None:
     if "--home backup" in snippet.code:

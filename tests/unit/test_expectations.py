@@ -106,7 +106,6 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, boo
     }
 
 
-@pytest.mark.slow
 def test_duckdb_and_great_expectations_mean_the_same_at_every_edge(
     judged: dict[str, tuple[int, bool, int]],
 ) -> None:
