@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import re
 import threading
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import duckdb
 
@@ -53,7 +55,7 @@ def engine(home: Home, settings: Settings, *, unsigned: bool = False) -> duckdb.
 
 def connect(home: Home, settings: Settings, *, read_only: bool) -> duckdb.DuckDBPyConnection:
     """An in-memory DuckDB with the lake attached as `lake` and chosen as default."""
-    extension, attached = target(home, settings)
+    extension, attached = target(home)
     names = (extension, "ducklake")
     # What pip installed beside DuckDB is trusted like DuckDB. To hash its 67 MB for a signature
     # took each connection 0.27 s, most of a short command (docs/decisions/0011).
@@ -65,7 +67,8 @@ def connect(home: Home, settings: Settings, *, read_only: bool) -> duckdb.DuckDB
     mode = f"DATA_PATH {literal(home.data)}, OVERRIDE_DATA_PATH true"  # a home can be moved
     mode += ", READ_ONLY" if read_only else ""
     try:
-        con.execute(f"ATTACH {literal(f'ducklake:{attached}')} AS lake ({mode})")
+        with _password(con, home, settings) as named:
+            con.execute(f"ATTACH {literal(f'ducklake:{attached}')} AS lake ({mode}{named})")
     except duckdb.Error as e:
         con.close()
         if out_of_memory(e):
@@ -166,12 +169,50 @@ def placed(home: Home, settings: Settings) -> Home:
     return replace(home, catalog_url=checked(settings.catalog))
 
 
-def target(home: Home, settings: Settings) -> tuple[str, str]:
+def target(home: Home) -> tuple[str, str]:
     """DuckDB's extension for the catalog, and what to attach."""
     if home.catalog_url is None:
         return "sqlite_scanner", f"sqlite:{home.catalog}"
-    if settings.catalog_password is not None:
-        # PostgreSQL's library reads it there, and no statement or message can repeat it.
-        os.environ["PGPASSWORD"] = settings.catalog_password.get_secret_value()
-    os.environ.setdefault("PGCONNECT_TIMEOUT", "10")
-    return "postgres_scanner", f"postgres:{home.catalog_url}"
+    return "postgres_scanner", f"postgres:{keywords(home.catalog_url)}"
+
+
+def keywords(url: str) -> str:
+    """The other form of an address of PostgreSQL's: the one that DuckDB adds a secret to.
+
+    Ten seconds to connect, if neither the address nor PGCONNECT_TIMEOUT says otherwise.
+    """
+    parts = urlsplit(url)
+    user, _, places = parts.netloc.rpartition("@")
+    hosts = [re.fullmatch(r"\[?(.*?)\]?(?::(\d*))?", place) for place in places.split(",")]
+    ports = [host[2] or "" for host in hosts if host]
+    found = {
+        "user": user,
+        "host": ",".join(host[1] for host in hosts if host),
+        "port": ",".join(ports) if any(ports) else "",  # PGPORT, or PostgreSQL's own
+        "dbname": parts.path.strip("/"),
+    }
+    if "PGCONNECT_TIMEOUT" not in os.environ:
+        found["connect_timeout"] = "10"
+    found |= {key: value for key, _, value in (p.partition("=") for p in parts.query.split("&"))}
+    written = {
+        key: unquote(value).replace("\\", r"\\").replace("'", r"\'") for key, value in found.items()
+    }
+    return " ".join(f"{key}='{value}'" for key, value in written.items() if value)
+
+
+@contextlib.contextmanager
+def _password(con: duckdb.DuckDBPyConnection, home: Home, settings: Settings) -> Iterator[str]:
+    """The option of ATTACH that names the password. There is a secret only while it attaches.
+
+    So no statement, message, list or environment holds it. It is bound, which loads pandas where
+    that is not kept out; in a statement's text, a log of statements would have it.
+    """
+    if home.catalog_url is None or settings.catalog_password is None:
+        yield ""
+        return
+    con.execute(
+        "CREATE TEMPORARY SECRET of_catalog (TYPE postgres, PASSWORD $1)",
+        [settings.catalog_password.get_secret_value()],
+    )
+    yield ", META_SECRET 'of_catalog'"
+    con.execute("DROP SECRET of_catalog")

@@ -49,7 +49,7 @@ _BESIDE = (
 )  # fmt: skip
 """What is there for a moment, beside the place that it belongs to."""
 
-LOCKS = ("commit", "speed", "batch", "index")
+LOCKS = ("commit", "speed", "batch", "index", "ingest", "flow", "serve")
 """The locks of a home. `commit` is held for one transaction, the others while the work runs."""
 
 
@@ -144,7 +144,10 @@ class Home:
 
         Raises:
             LockError: it is still held by another process, which is named.
+            ValueError: there is no such lock.
         """
+        if name not in LOCKS:
+            raise ValueError(f"there is no lock {name!r}; take one of {', '.join(LOCKS)}")
         folder = self.path / "locks"
         folder.mkdir(exist_ok=True)
         lock = FileLock(folder / f"{name}.lock")

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from headrace.pipelines import settings
 from headrace.pipelines.bootstrap import open_lake
-from headrace.pipelines.lake import data_files
+from headrace.pipelines.lake import data_files, home
 from headrace.pipelines.lake.lake import Lake
 from headrace.pipelines.operations.doctor import examine
-from tests.e2e.command import Headrace, lock_holder
+from tests.e2e.command import REPOSITORY, Headrace, lock_holder
 from tests.e2e.orders import events, write
 from tests.integration.conftest import nothing_lost
 
@@ -71,6 +74,32 @@ def test_each_finding_that_is_wrong_says_what_where_and_what_to_do(filled: Headr
     outcome = filled.run("doctor")
     assert outcome.code == 1
     assert outcome.out.endswith("1 wrong\n")
+
+
+@pytest.mark.parametrize("name", home.LOCKS)
+def test_each_lock_that_is_held_is_told(filled: Headrace, name: str) -> None:
+    with home.open_home(filled.home).lock(name, wait=0):
+        (note,) = findings(filled, "locks")
+    assert (note["state"], note["where"]) == ("note", name)
+    assert f"the {name} lock" in note["what"]
+    (fine,) = findings(filled, "locks")
+    assert fine["state"] == "ok"
+
+
+def test_the_list_of_locks_is_that_of_those_that_are_taken(filled: Headrace) -> None:
+    taken = {
+        name
+        for folder in ("pipelines", "jobs", "flows")
+        for file in (REPOSITORY / folder).rglob("*.py")
+        for name in re.findall(r"\.lock\(\s*\"(\w+)\"", file.read_text("utf-8"))
+    }
+    assert taken == set(home.LOCKS)
+    with (
+        pytest.raises(ValueError, match="no lock 'bach'"),
+        home.open_home(filled.home).lock("bach", wait=0),
+    ):
+        pass
+    assert not list((filled.home / "locks").glob("bach*"))
 
 
 def test_who_holds_a_lock_is_named_and_nothing_is_repaired_meanwhile(filled: Headrace) -> None:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from headrace.pipelines import settings
+from headrace.pipelines.bootstrap import open_lake
 from tests.e2e.command import Headrace
 from tests.e2e.orders import Truth, events, write
 from tests.faults.crashing import kill_at
@@ -72,6 +74,34 @@ def test_the_address_is_kept_in_the_home_and_the_password_nowhere(
     assert marker["catalog"] == home.chosen["catalog"]
     held = [path for path in home.home.rglob("*") if path.is_file()]
     assert not [path for path in held if server.password.encode() in path.read_bytes()]
+
+
+def test_an_open_lake_leaves_the_password_to_no_child_and_no_query(
+    home: Home, server: Server, tmp_path: Path
+) -> None:
+    append(home, tmp_path, LINES[:20])
+    given = settings.load(home.home, environ={}, catalog_password=server.password)
+    with open_lake(given) as lake:
+        assert lake.row("SELECT count(*) FROM sys.events") == (20,)
+        env = subprocess.run(["env"], capture_output=True, text=True, check=True).stdout
+        assert "PATH=" in env
+        assert server.password not in env
+        assert lake.rows("SELECT name FROM duckdb_secrets()") == []
+        known = lake.rows("SELECT path, CAST(options AS VARCHAR) FROM duckdb_databases()")
+        assert f"{server.port}" in str(known)
+        assert server.password not in str(
+            [*known, lake.rows("SELECT value FROM duckdb_settings()")]
+        )
+
+
+def test_an_address_may_name_several_servers_and_options(server: Server, tmp_path: Path) -> None:
+    path = server.database("several").replace("@127", "@127.0.0.1:1,127")
+    home = Home(tmp_path / "home", f"{path}?application_name=it%27s%20ours", server.password)
+    home.json("init")
+    with open_lake(settings.load(home.home, environ={}, catalog_password=server.password)) as lake:
+        asked = "SELECT current_setting(''application_name'')"
+        (name,) = lake.row(f"FROM postgres_query('__ducklake_metadata_lake', '{asked}')")
+    assert name == "it's ours"
 
 
 def test_a_wrong_password_is_refused_and_not_repeated(home: Home, tmp_path: Path) -> None:

@@ -57,6 +57,28 @@ def test_an_extension_that_is_no_package_has_its_signature_checked(
     assert not any(seen)
 
 
+ADDRESSES = {
+    "postgresql://me@db/lake": "user='me' host='db' dbname='lake' connect_timeout='10'",
+    "postgres://db:6432/a%20b?connect_timeout=3": (
+        "host='db' port='6432' dbname='a b' connect_timeout='3'"
+    ),
+    "postgresql://o%27hara@[::1]:6432,[::2]/l%5C?sslmode=require": (
+        r"user='o\'hara' host='::1,::2' port='6432,' dbname='l\\' connect_timeout='10' "
+        "sslmode='require'"
+    ),
+}
+
+
+@pytest.mark.parametrize("url", ADDRESSES)
+def test_an_address_of_postgresql_means_the_same_in_keywords(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PGCONNECT_TIMEOUT", raising=False)
+    assert connect.keywords(url) == ADDRESSES[url]
+    monkeypatch.setenv("PGCONNECT_TIMEOUT", "5")
+    assert connect.keywords(url) == ADDRESSES[url].replace(" connect_timeout='10'", "")
+
+
 def test_an_extension_is_found_in_its_package_only_for_this_duckdb(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from headrace.pipelines.errors import LockError
 from headrace.pipelines.lake import backups
-from headrace.pipelines.lake.home import FORMAT
+from headrace.pipelines.lake.home import FORMAT, LOCKS
 from headrace.pipelines.operations.doctor.case import REPAIR, Case, Finding, catalog_says
 
 _LOW = 1 << 30
@@ -145,7 +145,7 @@ def check_permissions(case: Case) -> Iterator[Finding]:
 def check_locks(case: Case) -> Iterator[Finding]:
     """Who holds a lock now."""
     held = False
-    for name in ("commit", "speed", "batch", "index"):
+    for name in LOCKS:
         try:
             with case.home.lock(name, wait=0):
                 pass
