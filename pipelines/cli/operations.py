@@ -55,10 +55,13 @@ def doctor_command(ctx: click.Context, repair: bool, source: Path | None, as_jso
     Exit code 1 if something is wrong. Nothing is changed without --repair; with it, each repair is
     printed, and a copy of the catalog is kept before it is touched.
     """
+    from headrace.pipelines.lake.unwritable import refuse_to_write
     from headrace.pipelines.operations.doctor import examine
     from headrace.pipelines.operations.doctor import repair as doctor_repair
 
     settings = settings_of(ctx)
+    if settings.home.is_dir():
+        refuse_to_write(settings.home)
     done = []
     if repair:
         done = doctor_repair.repair(settings, source, console.steps("repair"))

@@ -16,7 +16,7 @@ from pathlib import Path
 import duckdb
 
 from headrace.pipelines.errors import LockError, StorageError
-from headrace.pipelines.lake import backups, failpoints
+from headrace.pipelines.lake import backups, failpoints, unwritable
 from headrace.pipelines.lake.connection import Connection
 from headrace.pipelines.lake.duckdb_errors import first_line, remedy
 from headrace.pipelines.lake.home import Home
@@ -68,7 +68,7 @@ def mark(lake: Connection) -> None:
 
 def recover(home: Home) -> None:
     """Bring back what a commit that failed, or was killed, left held, unless one is under way."""
-    if not _held(home):
+    if not _held(home) or not unwritable.writable(home.path):
         return
     with contextlib.suppress(OSError, LockError), home.lock("commit", wait=0):
         _put_back(home)

@@ -29,14 +29,16 @@ if TYPE_CHECKING:
 _loading = threading.Lock()
 
 
-def engine(home: Home, settings: Settings, *, unsigned: bool = False) -> duckdb.DuckDBPyConnection:
-    """An in-memory DuckDB, bounded as the settings say, that spills into the home.
+def engine(
+    home: Home, settings: Settings, *, unsigned: bool = False, scratch: Path | None = None
+) -> duckdb.DuckDBPyConnection:
+    """An in-memory DuckDB, bounded as the settings say, that spills into the home or `scratch`.
 
     `unsigned` lets it load extensions without checking their signature, until somebody forbids it.
     """
     config = {
         "allow_unsigned_extensions": str(unsigned).lower(),
-        "temp_directory": str(home.scratch),
+        "temp_directory": str(scratch or home.scratch),
         "preserve_insertion_order": "false",
         "autoinstall_known_extensions": "false",
     }
@@ -53,13 +55,24 @@ def engine(home: Home, settings: Settings, *, unsigned: bool = False) -> duckdb.
         ) from e
 
 
-def connect(home: Home, settings: Settings, *, read_only: bool) -> duckdb.DuckDBPyConnection:
-    """An in-memory DuckDB with the lake attached as `lake` and chosen as default."""
+def connect(
+    home: Home, settings: Settings, *, read_only: bool, copy: Path | None = None
+) -> duckdb.DuckDBPyConnection:
+    """An in-memory DuckDB with the lake attached as `lake` and chosen as default.
+
+    Args:
+        home: whose lake.
+        settings: the bounds of DuckDB, and the catalog's password.
+        read_only: nothing can be written.
+        copy: a folder with a copy of the catalog, to be read in its place.
+    """
     extension, attached = target(home)
+    if copy is not None:
+        attached = f"sqlite:{copy / home.catalog.name}"
     names = (extension, "ducklake")
     # What pip installed beside DuckDB is trusted like DuckDB. To hash its 67 MB for a signature
     # took each connection 0.27 s, most of a short command (docs/decisions/0011).
-    con = engine(home, settings, unsigned=all(packaged(name) for name in names))
+    con = engine(home, settings, unsigned=all(packaged(name) for name in names), scratch=copy)
     with _loading:
         for name in names:
             load_extension(con, name)

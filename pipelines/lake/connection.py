@@ -6,6 +6,7 @@ Guarantees: a read transaction sees one state of the lake, and a damaged catalog
 from __future__ import annotations
 
 import contextlib
+import shutil
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 import duckdb
 
 from headrace.pipelines.errors import StorageError
-from headrace.pipelines.lake import durable
+from headrace.pipelines.lake import durable, unwritable
 from headrace.pipelines.lake.connect import connect
 from headrace.pipelines.lake.duckdb_errors import (
     catalog_away,
@@ -57,7 +58,8 @@ class Connection:
 
     def _connect(self) -> None:
         self._file = self._catalog_file()
-        self.con = connect(self.home, self.settings, read_only=self._read_only)
+        self._copy = unwritable.copied(self.home) if self._of_a_copy else None
+        self.con = connect(self.home, self.settings, read_only=self._read_only, copy=self._copy)
         self._side = None
         self._begun = 0
         # What `checksums` remembers of this lake.
@@ -65,8 +67,19 @@ class Connection:
         self.chain: list[tuple[int, Position]] = []
         self.digests: str | None = None
 
-    def _catalog_file(self) -> int | None:
+    @property
+    def _of_a_copy(self) -> bool:
+        """Whether the catalog is read from a copy, because nothing can be written beside it."""
+        return (
+            self._read_only
+            and self.home.catalog_url is None
+            and not unwritable.writable(self.home.path)
+        )
+
+    def _catalog_file(self) -> object:
         """Which file the catalog is: a copy that was put in its place is another one."""
+        if self._of_a_copy:
+            return unwritable.looks(self.home)
         try:
             return None if self.home.catalog_url else self.home.catalog.stat().st_ino
         except OSError:
@@ -82,6 +95,8 @@ class Connection:
     def close(self) -> None:
         """Give back the connection."""
         self.con.close()
+        if self._copy is not None:
+            shutil.rmtree(self._copy, ignore_errors=True)
 
     def __enter__(self) -> Self:
         return self

@@ -13,7 +13,7 @@ from datetime import datetime
 import duckdb
 
 from headrace.pipelines.errors import HomeError, StorageError
-from headrace.pipelines.lake import backups, commit, failpoints, identity
+from headrace.pipelines.lake import backups, commit, failpoints, identity, unwritable
 from headrace.pipelines.lake import home as homes
 from headrace.pipelines.lake.connect import placed
 from headrace.pipelines.lake.connection import Connection, utc_now
@@ -61,6 +61,8 @@ class Lake(Connection):
             LogError: its catalog holds another log, or is an older copy of itself.
         """
         home = placed(homes.open_home(settings.home), settings)
+        if not read_only:
+            unwritable.refuse_to_write(home.path)
         commit.recover(home)
         if home.catalog_url is None and not home.catalog.is_file():
             raise HomeError(
@@ -83,7 +85,7 @@ class Lake(Connection):
         """
         if self._begun < _RENEWED and self._file == self._catalog_file():
             return False
-        self.con.close()
+        self.close()
         self._connect()
         identity.check(self)
         return True

@@ -11,6 +11,7 @@ from headrace.pipelines.generations import registry
 from headrace.pipelines.generations.generation import Generation
 from headrace.pipelines.lake import checksums
 from headrace.pipelines.lake.lake import Lake
+from headrace.pipelines.lake.unwritable import writable
 from headrace.pipelines.log import quarantine
 from headrace.pipelines.log.embedded import Log
 from headrace.pipelines.position import Position
@@ -204,6 +205,8 @@ def _ahead(log: Log) -> list[dict[str, Any]]:
 
 
 def _speed_state(lake: Lake) -> str:
+    if not writable(lake.home.path):
+        return "not known here: the home cannot be written"
     try:
         with contextlib.ExitStack() as stack:
             stack.enter_context(lake.home.lock("speed", wait=0))
