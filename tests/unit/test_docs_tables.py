@@ -43,16 +43,9 @@ def test_the_table_of_a_home_is_what_is_in_one() -> None:
     assert all(lost for *_, lost in rows)
 
 
-def test_the_locks_that_are_taken_are_those_of_the_table_and_of_the_home() -> None:
+def test_the_table_of_locks_is_what_the_home_has() -> None:
     table = page_text("operations").split("| lock | held by | how long |")[1].split("\n\n")[0]
-    sources = [p.read_text("utf-8") for d in ("pipelines", "jobs", "flows") for p in python(d)]
-    taken = set(re.findall(r"\.lock\(\"(\w+)\"", "\n".join(sources)))
     assert re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE) == list(home.LOCKS)
-    assert taken == set(home.LOCKS)
-
-
-def python(folder: str) -> list[Path]:
-    return sorted((ROOT / folder).rglob("*.py"))
 
 
 def test_durations_may_be_written_as_the_guide_says() -> None:
