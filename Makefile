@@ -4,8 +4,9 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 SEED   ?= 1
+MINUTES ?= 10
 
-.PHONY: help demo test test-all check bench faults kafka mutants setup format clean constraints
+.PHONY: help demo test test-all check bench faults fuzz kafka mutants setup format clean constraints
 help:           ## show this list
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
@@ -40,8 +41,11 @@ faults: $(READY) ## the long attacks: kills, power loss, broken disks, damage, l
 	$(BIN)/python -m tests.faults.damage --seed $(SEED) --rounds 60
 	$(BIN)/python -m tests.faults.load --publishes 100 --queries 20000 --seed $(SEED)
 	$(BIN)/python -m tests.faults.longrun --hours 24 --seeds 2
-	$(BIN)/python -m tests.fuzz --seed $(SEED) --minutes 10
+	$(BIN)/python -m tests.fuzz --seed $(SEED) --minutes $(MINUTES)
 	$(BIN)/python -m tests.faults.kafka_storm --events 200000 --seed $(SEED)
+
+fuzz: $(READY)  ## attack the seam at random: make fuzz SEED=7 MINUTES=10
+	$(BIN)/python -m tests.fuzz --seed $(SEED) --minutes $(MINUTES)
 
 mutants: $(READY) ## small changes of the fold: does a test notice each of them?
 	$(BIN)/python -m tests.guards.mutate_sql

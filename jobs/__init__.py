@@ -1,1 +1,1 @@
-"""Spark jobs. Each can be run by itself with ``spark-submit``."""
+"""What runs as a process of its own: batch and speed layer in Spark, and Great Expectations."""

@@ -1,7 +1,10 @@
-"""Settings: one frozen object, built once at the entry point. Nothing reads the environment later.
+"""Settings: all that can be set, as one frozen object.
 
-Order of precedence: the command line, environment (`HEADRACE_…`), `headrace.toml` in the home,
-the defaults below.
+Only `load` reads them, where a home is opened: what its caller gives (the command line, say), the
+environment (`HEADRACE_…`), `headrace.toml` in the home, the defaults below; the first that has a
+value wins. Whoever is handed the object looks there no more. A process that we start is handed it
+as an environment, and loads its own. `HEADRACE_DEBUG` and `HEADRACE_CRASH_AT` are no settings:
+entry points read them.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ them, by the names that Great Expectations gives them. Money is DECIMAL, as ever
 Relations of `events`: `events` (the log from where the last check ended), `history` (type and
 time of all events), `orders` (as served), `_clock` (one row: now).
 Relations of `base` and `served`: `orders`, `ledger`, each view; `_groups`, `_totals`, `_cells`,
-`_missing`, `_live_days`, `_arrivals` (see `pipelines/relations.py`), `_clock`.
+`_missing`, `_live_days`, `_arrivals` (see `pipelines/quality/relations.py`), `_clock`.
 """
 
 from __future__ import annotations

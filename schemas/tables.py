@@ -1,6 +1,7 @@
-"""The two tables that views are declared over, column by column, as DuckDB types.
+"""The tables of the contract, column by column, as DuckDB types: `orders`, `ledger`, and the log's.
 
-What a view may name is exactly what stands here; money is DECIMAL, times are naive UTC.
+What a view may name is exactly what stands here of the first two; money is DECIMAL, times are
+naive UTC.
 """
 
 from __future__ import annotations

@@ -18,7 +18,6 @@ from typing import Any
 
 import duckdb
 
-from headrace.pipelines.batch import rejected
 from headrace.pipelines.errors import QueryError, UsageError
 from headrace.pipelines.generations import registry
 from headrace.pipelines.generations.staged import Staged
@@ -159,7 +158,7 @@ def query_staged(lake: Lake, sql: str, *, max_rows: int | None = None) -> Answer
         QueryError: the SQL was refused or failed.
     """
     check_select(sql)
-    candidate = rejected.load(lake.home)
+    candidate = load(lake.home)
     staged = candidate.staged
     guard(lake, lake.home.refused)
     con = lake.con

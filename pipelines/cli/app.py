@@ -1,6 +1,7 @@
-"""The command `headrace`. Parses, calls, prints; every decision is made elsewhere.
+"""The command `headrace`: finds a command's module when it is used, and says how it ended.
 
-Exit codes: 0 fine, 1 refused or found wrong, 2 bad usage.
+Guarantees: an error is one line on stderr, a traceback only with HEADRACE_DEBUG. Exit codes: 0
+fine, 1 refused or found wrong, 2 bad usage, 130 stopped by ctrl-C.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ _COMMANDS = {
 }
 """Command to its module here. In the order in which the help lists them."""
 _HELP = {
-    "init": "Create the home (any command does it when needed).",
+    "init": "Create the home (what brings events in does it when needed).",
     "generate": "Print seeded, realistic order events as NDJSON.",
     "append": "Append CloudEvents NDJSON to the log.",
     "import": "Bring in real data sets.",

@@ -1,4 +1,7 @@
-"""Somebody else's SELECT: exactly one, with no reach beyond the lake's files, ended in time."""
+"""Somebody else's SELECT: exactly one statement, which reads and changes nothing, ended in time.
+
+What it may read is the lake, its catalog included. See `guard` for what that does not keep out.
+"""
 
 from __future__ import annotations
 
@@ -49,9 +52,18 @@ def check_select(sql: str) -> None:
 
 
 def guard(lake: Connection, *also: Path) -> None:
-    """From here on, SQL on this connection can read the lake's data files and nothing else.
+    """From here on, DuckDB reads and writes no file on this connection but the lake's data files.
 
-    Not even the rest of the home: its settings may hold a password.
+    Not even the rest of the home: its settings may hold a password. And nobody can undo it.
+
+    This is a fence against mistakes, not against attackers. The catalog can be read, since it is
+    attached; and functions of extensions open files by themselves: `sqlite_scan` reads any SQLite
+    file that this process can. That a statement only reads is for `check_select`, and for the
+    connection, to see to.
+
+    Args:
+        lake: the connection.
+        also: folders that may be used as well.
     """
     if lake.row("SELECT current_setting('lock_configuration')")[0]:
         return  # guarded already
@@ -75,7 +87,7 @@ def select(
     Raises:
         SeamError: base and deltas do not meet.
         QueryError: it failed or took too long.
-        HomeError: the catalog is damaged.
+        DamageError: the catalog turned out to be damaged.
     """
     with _interrupted_after(lake.con, timeout):
         try:

@@ -50,7 +50,8 @@ _BESIDE = (
 """What is there for a moment, beside the place that it belongs to."""
 
 LOCKS = ("commit", "speed", "batch", "index", "ingest", "flow", "serve")
-"""The locks of a home. `commit` is held for one transaction, the others while the work runs."""
+"""The locks of a home. `commit` is held for one transaction, or a few; the others while
+the work runs."""
 
 
 @dataclass(frozen=True)
@@ -137,6 +138,9 @@ class Home:
     @contextlib.contextmanager
     def lock(self, name: str, wait: float) -> Iterator[None]:
         """Hold the named lock, across processes; it is free as soon as its holder is dead.
+
+        A lock is a file `locks/NAME.lock` that the system locks; `NAME.holder` beside it says who
+        holds it. Not across machines, unless the file system's locks are.
 
         Args:
             name: one of `LOCKS`.

@@ -1,7 +1,7 @@
 """The port of the log: what the speed layer needs of it, with two adapters.
 
-`log.Log` keeps the events in the lake; `kafka_log.KafkaLog` reads them from a topic, and the
-commit that uses them archives them. One conformance suite holds both to the same meaning.
+`embedded.Log` keeps the events in the lake; `kafka.topic_log.KafkaLog` reads them from a topic, and
+the commit that uses them archives them. One conformance suite holds both to the same meaning.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Walks a scalar expression of a view, checks it and builds it anew for DuckDB and Spark.
 
 Guarantees: what comes out has the same value and type in both, or ViewError is raised. Which
-kinds of expression there are is a table, given from outside: see `view_scalars`.
+kinds of expression there are is a table, given from outside: see `scalars`.
 """
 
 from __future__ import annotations

@@ -117,7 +117,7 @@ def test_every_internal_link_leads_to_a_file(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_every_python_or_sql_file_that_a_page_names_exists(page: Path) -> None:
     text = page.read_text("utf-8")
-    for found in re.findall(r"\b(?:schemas|pipelines|jobs|flows)/\w+\.(?:py|sql)\b", text):
+    for found in re.findall(r"\b(?:schemas|pipelines|jobs|flows)/[\w/]+\.(?:py|sql)\b", text):
         assert (ROOT / found).is_file(), f"{name_of(page)}: {found}"
 
 

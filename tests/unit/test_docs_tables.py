@@ -11,6 +11,7 @@ import pytest
 
 from headrace.pipelines import settings
 from headrace.pipelines.errors import ViewError
+from headrace.pipelines.lake import home
 from headrace.pipelines.lake.lake import Lake
 from headrace.pipelines.views.load import BUILTIN_VIEWS, load_views, parse_view
 from headrace.schemas.events import ENVELOPE, NEWEST
@@ -31,6 +32,20 @@ def test_the_settings_table_is_what_the_settings_are() -> None:
         assert rows[name][0] == default
         assert (field.description or "") in rows[name][1]
         assert rows[name][1]
+
+
+def test_the_table_of_a_home_is_what_is_in_one() -> None:
+    table = page_text("operations").split("<!-- places:begin -->")[1].split("<!-- places")[0]
+    rows = [[cell.strip() for cell in line.split("|")[1:4]] for line in table.splitlines()[3:]]
+    told = {name.strip("`").rstrip("/"): (name.endswith("/`"), what) for name, what, _ in rows}
+    folders = {name: "." not in name for name in home.PLACES}
+    assert told == {name: (folders[name], what) for name, what in home.PLACES.items()}
+    assert all(lost for *_, lost in rows)
+
+
+def test_the_table_of_locks_is_what_the_home_has() -> None:
+    table = page_text("operations").split("| lock | held by | how long |")[1].split("\n\n")[0]
+    assert re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE) == list(home.LOCKS)
 
 
 def test_durations_may_be_written_as_the_guide_says() -> None:
