@@ -85,6 +85,7 @@ class _CsvFile:
 
     def __init__(self, path: Path, mapping: CsvMapping, owners: dict[str, Path]) -> None:
         self._mapping = mapping
+        self._constants = {str(name): text for name, text in mapping.constants.items()}
         self._owners = owners
         self._text = TextFile(path, mapping.encoding)
         # Many rows have the same time and price; reading the text again would cost most.
@@ -115,7 +116,7 @@ class _CsvFile:
 
     def _places(self, header: list[str]) -> dict[str, int]:
         """In which field of a record each mapped column is."""
-        places = {}
+        places: dict[str, int] = {}
         for name, column in self._mapping.columns.items():
             if header.count(column) != 1:
                 fact = "lacks" if column not in header else "has more than once"
@@ -134,7 +135,7 @@ class _CsvFile:
         if len(record.fields) != width:
             raise ValueError(f"it has {len(record.fields)} fields, the header has {width}")
         value = {name: record.fields[place].strip() for name, place in places.items()}
-        value |= self._mapping.constants
+        value |= self._constants
         # Event ids are made of the order id and must not outgrow the contract's 1,024 either.
         _check("order_id", value["order_id"], longest=960)
         _check("product_id", value["product_id"])

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from headrace.pipelines.errors import ContractError
-from headrace.pipelines.ingest.csv_mapping import CsvMapping
+from headrace.pipelines.ingest.csv_mapping import CsvMapping, Time
 from headrace.pipelines.ingest.csv_orders import csv_orders
 from headrace.schemas.validate import validate
 
@@ -164,7 +164,7 @@ def test_the_sale_of_an_order_in_a_second_file_is_rejected_and_not_lost(tmp_path
 
 
 def test_local_times_become_utc_over_the_change_of_the_clocks() -> None:
-    local = replace(MAPPING, zone=ZoneInfo("Europe/Berlin"))
+    local = replace(MAPPING, time=Time(zone=ZoneInfo("Europe/Berlin")))
     assert local.utc("2026-03-29T01:59:59") == datetime(2026, 3, 29, 0, 59, 59, tzinfo=UTC)
     assert local.utc("2026-10-25T02:30:00") == datetime(2026, 10, 25, 0, 30, tzinfo=UTC)
     assert local.utc("2026-07-01T12:00:00-05:00") == datetime(2026, 7, 1, 17, tzinfo=UTC)
@@ -211,7 +211,21 @@ def test_a_mapping_of_columns_and_a_currency_is_enough(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("delimeter = ';'\n" + COLUMNS + EUR, "delimeter is not a key .* mean delimiter?"),
-        ("delimiter = ';;'\n" + COLUMNS + EUR, "delimiter is ';;'; give a text of 1 "),
+        ("shop = 1\n" + COLUMNS + EUR, "shop is not a key .*; known are columns, constants, s"),
+        (COLUMNS.replace("quantity", "quantiy") + EUR, "columns.quantiy .* mean quantity?"),
+        (COLUMNS + EUR + 'shop = "a"', "constants.shop .* known are currency, country, channel"),
+        (COLUMNS + EUR + "[time]\nzones = 'UTC'", "time.zones is not .* mean zone?"),
+        (COLUMNS + EUR + "[time]\nformat = 3", "time.format is 3; give a text that is not"),
+        ("'shop.name' = 1\n" + COLUMNS + EUR, "shop.name is not a key of a mapping; known"),
+        (COLUMNS + "'a.b' = 'c'\n" + EUR, "columns.a.b is not a key of a mapping; known"),
+        (COLUMNS + EUR + "[time]\nzone = 'Europe'", "time.zone is 'Europe'; give a zone"),
+        (COLUMNS + EUR + "[time]\nzone = '../UTC'", "time.zone is '../UTC'; give a zone"),
+        (COLUMNS + EUR + "[time]\nzone = 3", "time.zone is 3; give a zone"),
+        (EUR, "columns.order_id is missing; add order_id ="),
+        ("time = 3\n" + COLUMNS + EUR, r"time is 3; write it as a table: \[time\]"),
+        ("thousands_mark = '..'\n" + COLUMNS + EUR, "thousands_mark is '..'; give one"),
+        ("source = ''\n" + COLUMNS + EUR, "source is ''; give a text of 1"),
+        ("delimiter = ';;'\n" + COLUMNS + EUR, "delimiter is ';;'; give one character"),
         ("delimiter = '\"'\n" + COLUMNS + EUR, "quote is the delimiter too"),
         ("delimiter = '\"'\nquote = ' '\n" + COLUMNS + EUR, "quote is ' '"),
         ("decimal_mark = ';'\n" + COLUMNS + EUR, "decimal_mark is ';'; give"),
