@@ -83,7 +83,7 @@ def test_a_topic_made_anew_under_the_old_name_is_refused(home: Home) -> None:
     make_anew(home)
     produce(home.url, [placed(line, 2) for line in LINES])
     for command in (["speed", "--once"], ["append", "/dev/null"]):
-        home.run(*command).refused(1, "is another topic than the one", "now ", "new home")
+        home.run(*command).refused(1, "is another topic now (kafka:", "was made with", "new home")
     unchanged(home)
 
 
