@@ -7,6 +7,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from random import Random
 
+import pytest
+
 from headrace.pipelines.batch import run as batch
 from headrace.pipelines.generations import registry
 from headrace.pipelines.lake.lake import Lake
@@ -70,6 +72,7 @@ def test_the_far_future_is_kept_and_told(lake: Lake) -> None:
     assert found["lag_events"] == 0
 
 
+@pytest.mark.thorough
 def test_our_clock_may_jump_an_hour_either_way_at_every_step(lake: Lake) -> None:
     chance = Random(8)
     moment = NOW

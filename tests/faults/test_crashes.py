@@ -90,6 +90,7 @@ def test_a_speed_layer_that_is_killed_serves_the_last_commit_and_goes_on_from_th
     story.check()
 
 
+@pytest.mark.thorough
 def test_a_batch_that_is_killed_leaves_the_old_base_or_the_new_one(story: Story) -> None:
     headrace, served = story.headrace, story.truth()
     for point in crashing.BATCH:
@@ -109,6 +110,7 @@ def test_a_batch_that_is_killed_leaves_the_old_base_or_the_new_one(story: Story)
     assert not list((headrace.home / "staging").iterdir())
 
 
+@pytest.mark.thorough
 def test_a_replay_that_is_killed_changes_nothing_that_is_served(story: Story) -> None:
     headrace = story.headrace
     for point in crashing.REPLAY:
@@ -122,6 +124,7 @@ def test_a_replay_that_is_killed_changes_nothing_that_is_served(story: Story) ->
     story.check()
 
 
+@pytest.mark.thorough
 def test_a_switch_that_is_killed_serves_one_generation_whole(story: Story) -> None:
     headrace = story.headrace
     made = headrace.json("replay", "--from", "beginning")["generation"]
@@ -138,6 +141,7 @@ def test_a_switch_that_is_killed_serves_one_generation_whole(story: Story) -> No
     story.check()
 
 
+@pytest.mark.thorough
 def test_a_retry_that_is_killed_takes_each_entry_in_once(story: Story) -> None:
     headrace = story.headrace
     path, lines = story.more()
@@ -170,6 +174,7 @@ def test_a_verify_that_is_killed_stores_its_certificate_or_none(story: Story) ->
     story.check()
 
 
+@pytest.mark.thorough
 def test_maintenance_that_is_killed_changes_nothing_that_anybody_can_see(story: Story) -> None:
     headrace = story.headrace
     for point in crashing.MAINTAIN:
@@ -181,6 +186,7 @@ def test_maintenance_that_is_killed_changes_nothing_that_anybody_can_see(story: 
     story.check()
 
 
+@pytest.mark.thorough
 def test_a_home_whose_making_was_killed_is_made_by_the_next_command(tmp_path: Path) -> None:
     for point in crashing.INIT:
         (tmp_path / point).mkdir()

@@ -20,6 +20,7 @@ from tests.e2e.orders import events, write
 from tests.faults import damage
 from tests.faults.crashing import kill_at
 from tests.faults.damage import Figures, Home
+from tests.halves import first
 
 
 @pytest.fixture(scope="module")
@@ -40,18 +41,21 @@ def repeat(what: str, kind: str, seed: int) -> str:
 
 @pytest.mark.parametrize(
     ("what", "kind"),
-    [
-        ("segment", "truncate"),
-        ("segment", "flip magic"),
-        ("segment", "flip footer"),
-        ("segment", "swap"),
-        ("base", "delete"),
-        ("base", "flip data"),
-        ("base", "zero"),
-        ("delta", "swap"),
-        ("delta", "flip footer"),
-        ("quarantine", "delete"),
-    ],
+    first(
+        3,
+        [
+            ("segment", "truncate"),
+            ("base", "flip data"),
+            ("delta", "swap"),
+            ("segment", "flip magic"),
+            ("segment", "flip footer"),
+            ("segment", "swap"),
+            ("base", "delete"),
+            ("base", "zero"),
+            ("delta", "flip footer"),
+            ("quarantine", "delete"),
+        ],
+    ),
 )
 def test_a_damaged_data_file_is_found_and_never_gives_a_wrong_number(
     home: Home, what: str, kind: str
@@ -67,12 +71,15 @@ def test_a_damaged_data_file_is_found_and_never_gives_a_wrong_number(
 
 @pytest.mark.parametrize(
     ("what", "kind", "seed"),
-    [
-        ("segment", "flip data", 3),
-        ("delta", "zero", 2),
-        ("catalog", "zero header", 1),
-        ("index", "flip data", 1),
-    ],
+    first(
+        2,
+        [
+            ("delta", "zero", 2),
+            ("catalog", "zero header", 1),
+            ("segment", "flip data", 3),
+            ("index", "flip data", 1),
+        ],
+    ),
 )
 def test_what_can_be_restored_is_exact_again_and_what_cannot_is_said(
     home: Home, what: str, kind: str, seed: int

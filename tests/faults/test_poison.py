@@ -144,6 +144,18 @@ ODD: dict[str, list[bytes]] = {
 """What happens in real shops and breaks no rule of the contract."""
 
 
+def test_all_that_is_odd_but_possible_is_counted_exactly_in_one_log(lake: Lake) -> None:
+    for n, lines in enumerate(ODD.values()):
+        append(lake, [line.replace(b'"o"', b'"o%d"' % n) for line in lines])
+    run_speed(lake, 7)
+    assert_exact(lake, names=BUILT_IN)
+    assert lake.row("SELECT count(*) FROM main.orders")[0] == len(ODD)
+    append(lake, [placed("later")])
+    batch.run(lake, engine="duckdb")
+    assert_exact(lake, names=BUILT_IN)
+
+
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ODD)
 def test_what_is_odd_but_possible_is_accepted_and_counted_exactly(lake: Lake, name: str) -> None:
     append(lake, [*ODD[name], placed("other")])

@@ -49,6 +49,7 @@ def test_an_acknowledged_append_survives_power_loss(machine: Machine) -> None:
     machine.check()
 
 
+@pytest.mark.thorough
 def test_every_acknowledged_step_survives_power_loss(machine: Machine) -> None:
     steps = ("append", "speed", "append", "incremental", "retry", "batch", "replay", "maintain")
     for step in steps:
@@ -61,6 +62,7 @@ def test_every_acknowledged_step_survives_power_loss(machine: Machine) -> None:
     machine.check()
 
 
+@pytest.mark.thorough
 def test_power_that_fails_in_the_middle_of_a_write_leaves_the_state_before_or_after(
     machine: Machine,
 ) -> None:

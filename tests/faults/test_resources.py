@@ -15,6 +15,7 @@ from tests.e2e.orders import Truth, events, write
 from tests.faults.disk import Commands, NoCompilerError, commands
 from tests.faults.powerloss import Machine
 from tests.faults.resources import KINDS, Figures, Sweep, refused, sample
+from tests.halves import first
 
 SEED = 20_260_301
 
@@ -35,6 +36,7 @@ def machine(shimmed: tuple[Path, Commands], tmp_path: Path) -> Machine:
     return Machine(tmp_path, *shimmed, seed=SEED, append_events=1_000)
 
 
+@pytest.mark.thorough
 def test_a_write_that_fails_is_refused_in_one_line_and_the_same_command_then_succeeds(
     machine: Machine,
 ) -> None:
@@ -70,7 +72,7 @@ def test_a_sync_that_fails_refuses_the_append_and_nothing_of_it_is_in_the_log(
     machine.done("append", again=True)
 
 
-@pytest.mark.parametrize(("how", "number"), KINDS)
+@pytest.mark.parametrize(("how", "number"), first(2, KINDS))
 def test_a_commit_whose_last_sync_fails_is_whole_or_not_there(
     machine: Machine, tmp_path: Path, how: str, number: int
 ) -> None:
@@ -108,6 +110,7 @@ def test_too_few_open_files_are_named_with_the_limit_to_raise(machine: Machine) 
     machine.check()
 
 
+@pytest.mark.thorough
 def test_too_little_memory_is_refused_with_the_setting_to_raise(machine: Machine) -> None:
     machine.done("append")
     machine.done("speed")
@@ -120,6 +123,7 @@ def test_too_little_memory_is_refused_with_the_setting_to_raise(machine: Machine
     machine.check()
 
 
+@pytest.mark.thorough
 def test_a_process_that_gets_no_memory_acknowledges_nothing_that_is_not_kept(
     machine: Machine,
 ) -> None:

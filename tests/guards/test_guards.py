@@ -58,6 +58,12 @@ def test_the_test_of_a_guard_is_where_it_is_looked_for(place: str) -> None:
     assert f"\ndef {name or 'test_'}" in written
 
 
+@pytest.mark.xdist_group("guards")
+def test_tests_of_a_group_run_in_one_process(request: pytest.FixtureRequest) -> None:
+    shared = getattr(request.config.option, "loadgroup", False)
+    assert request.node.nodeid.endswith("@guards") == shared, "each process starts each service"
+
+
 @pytest.mark.thorough
 @pytest.mark.parametrize("guard", GUARDS)
 def test_without_its_guard_the_named_test_turns_red(guard: str) -> None:

@@ -83,7 +83,7 @@ def test_a_topic_made_anew_under_the_old_name_is_refused(home: Home) -> None:
     make_anew(home)
     produce(home.url, [placed(line, 2) for line in LINES])
     for command in (["speed", "--once"], ["append", "/dev/null"]):
-        home.run(*command).refused(1, "is another topic than the one", "now ", "new home")
+        home.run(*command).refused(1, "is another topic now (kafka:", "was made with", "new home")
     unchanged(home)
 
 
@@ -109,6 +109,7 @@ def test_a_topic_made_anew_while_it_is_read_is_never_read_on(home: Home) -> None
     unchanged(home)
 
 
+@pytest.mark.thorough
 def test_a_topic_that_is_gone_is_named(home: Home) -> None:
     with admin(home.url) as client:
         client.delete_topics([topic(home)])
@@ -127,6 +128,7 @@ def test_records_that_expired_before_they_were_read_are_refused(home: Home) -> N
     unchanged(home)
 
 
+@pytest.mark.thorough
 def test_records_that_expired_after_they_were_read_are_no_matter(home: Home) -> None:
     expire(home.url, {0: -1, 1: -1})
     home.append(LINES[20:])
@@ -137,6 +139,7 @@ def test_records_that_expired_after_they_were_read_are_no_matter(home: Home) -> 
     home.check()
 
 
+@pytest.mark.thorough
 def test_a_topic_whose_beginning_expired_is_taken_only_by_somebody_who_says_so(
     home: Home, tmp_path: Path
 ) -> None:
@@ -157,6 +160,7 @@ def test_a_topic_whose_beginning_expired_is_taken_only_by_somebody_who_says_so(
     late.check()
 
 
+@pytest.mark.thorough
 def test_partitions_that_were_added_are_refused_also_while_the_topic_is_followed(
     home: Home,
 ) -> None:
@@ -173,6 +177,7 @@ def test_partitions_that_were_added_are_refused_also_while_the_topic_is_followed
     Truth.of([*LINES[:20], LINES[0]]).check(home)
 
 
+@pytest.mark.thorough
 def test_a_compacted_topic_is_refused(home: Home, tmp_path: Path) -> None:
     configure(home, cleanup_policy="compact")
     home.run("speed", "--once").refused(1, "cleanup.policy=compact", "cleanup.policy=delete")
@@ -182,6 +187,7 @@ def test_a_compacted_topic_is_refused(home: Home, tmp_path: Path) -> None:
     unchanged(home)
 
 
+@pytest.mark.thorough
 def test_a_topic_with_another_last_record_than_the_archived_one_is_refused(
     home: Home, kafka: Cluster
 ) -> None:
@@ -215,6 +221,7 @@ def test_a_home_with_a_log_of_its_own_takes_no_topic(kafka: Cluster, tmp_path: P
         own.run("--log", url, *command).refused(1, "has a log of its own", url)
 
 
+@pytest.mark.thorough
 def test_the_address_may_change_but_not_the_topic(home: Home) -> None:
     assert Headrace(home.home).json("speed", "--once")["events"] == 0, "the address is known"
     there = home.url.replace("127.0.0.1", "localhost")
@@ -273,6 +280,7 @@ def guarded(tmp_path: Path) -> Iterator[Cluster]:
         yield made
 
 
+@pytest.mark.thorough
 def test_a_guarded_broker_is_read_with_the_password_and_nobody_is_told_it(
     guarded: Cluster, tmp_path: Path
 ) -> None:
@@ -298,6 +306,7 @@ def test_a_guarded_broker_is_read_with_the_password_and_nobody_is_told_it(
     assert not [content for content in kept if SECRET.encode() in content]
 
 
+@pytest.mark.thorough
 def test_the_lag_can_be_seen_in_a_consumer_group_that_we_never_read(home: Home) -> None:
     with home.lake() as lake:
         (read,) = lake.row("SELECT max_by(position, append_no) FROM sys.appends")
@@ -328,6 +337,7 @@ def shown(home: Home, group: str) -> dict[TopicPartition, int]:
 # What status and doctor say
 
 
+@pytest.mark.thorough
 def test_status_shows_what_waits_in_the_topic_and_in_which_partition(home: Home) -> None:
     before = home.json("status")
     home.append(LINES[20:30])
@@ -360,6 +370,7 @@ def findings(home: Home, check: str, **given: object) -> list[tuple[str, str]]:
     return [(f["state"], f["what"]) for f in told if f["check"] == check]
 
 
+@pytest.mark.thorough
 def test_the_doctor_examines_broker_and_topic(home: Home) -> None:
     home.append(LINES[20:23])
     ((state, what),) = findings(home, "broker")
@@ -371,6 +382,7 @@ def test_the_doctor_examines_broker_and_topic(home: Home) -> None:
     assert "takes events up to 2000 bytes" in said
 
 
+@pytest.mark.thorough
 def test_the_doctor_finds_that_the_broker_is_away_and_that_the_topic_is_another(
     home: Home,
 ) -> None:

@@ -99,6 +99,7 @@ def test_a_record_in_another_partition_than_its_order_is_quarantined_and_a_retry
     assert (home.events(), home.quarantined()) == ([LINES[0]], {})
 
 
+@pytest.mark.thorough
 def test_poison_between_events_leaves_all_paths_exact(home: Home, tmp_path: Path) -> None:
     first, second = LINES[:30], LINES[30:]
     produce(home.url, [r for line in first for r in (*good([line]), Record(b"?", None, 0))])
@@ -121,6 +122,7 @@ def test_poison_between_events_leaves_all_paths_exact(home: Home, tmp_path: Path
     home.check()
 
 
+@pytest.mark.thorough
 def test_a_query_at_a_position_between_holes_counts_what_lies_below_it(home: Home) -> None:
     produce(home.url, [r for line in LINES[:20] for r in (*good([line]), Record(b"?", None, 0))])
     home.once()
@@ -133,6 +135,7 @@ def test_a_query_at_a_position_between_holes_counts_what_lies_below_it(home: Hom
     assert money(home.rows(sql)) == Truth.of(LINES).net
 
 
+@pytest.mark.thorough
 def test_a_retry_on_a_home_with_holes_takes_in_what_the_rules_now_allow(home: Home) -> None:
     long = LINES[0][:-1] + b', "note": "' + b"x" * 2000 + b'"}'
     produce(home.url, [*good(LINES[1:9]), *good([long]), Record(None, b"k", 0), *good(LINES[9:12])])
@@ -144,6 +147,7 @@ def test_a_retry_on_a_home_with_holes_takes_in_what_the_rules_now_allow(home: Ho
     home.check()
 
 
+@pytest.mark.thorough
 def test_compressed_topics_are_read(home: Home) -> None:
     for codec, part in (("gzip", LINES[:15]), ("lz4", LINES[15:30]), ("zstd", LINES[30:])):
         produce(home.url, good(part), compression_type=codec)
@@ -174,6 +178,7 @@ def test_committed_transactions_come_in_and_aborted_ones_are_holes(home: Home) -
     home.check()
 
 
+@pytest.mark.thorough
 def test_a_topic_of_nothing_but_aborted_records_is_read_to_its_end(home: Home) -> None:
     with producer(home.url, transactional_id="t-2") as writer:
         writer.init_transactions()
@@ -189,6 +194,7 @@ def test_a_topic_of_nothing_but_aborted_records_is_read_to_its_end(home: Home) -
     home.check()
 
 
+@pytest.mark.thorough
 def test_an_open_transaction_holds_up_what_lies_behind_it_until_it_ends(home: Home) -> None:
     produce(home.url, good(LINES[:10]))
     with producer(home.url, transactional_id="t-3") as writer:
@@ -208,6 +214,7 @@ def test_an_open_transaction_holds_up_what_lies_behind_it_until_it_ends(home: Ho
     home.check()
 
 
+@pytest.mark.thorough
 def test_an_event_with_space_around_it_is_still_known_at_the_next_start(home: Home) -> None:
     lines = [b"  " + LINES[0] + b" \r\n", LINES[1].replace(b'"shop/test"', '"shöp/test"'.encode())]
     produce(home.url, good(lines))

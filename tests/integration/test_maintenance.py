@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+import pytest
+
 from headrace.pipelines.generations import registry
 from headrace.pipelines.generator.generator import generate
 from headrace.pipelines.log.embedded import Log
@@ -59,6 +61,7 @@ def test_files_stay_as_long_as_a_reader_may_lag(make_lake: MakeLake) -> None:
     assert set(snapshots) <= set(lake.rows("SELECT snapshot_id FROM ducklake_snapshots('lake')"))
 
 
+@pytest.mark.thorough
 def test_generations_nobody_can_return_to_are_dropped(make_lake: MakeLake) -> None:
     lake = make_lake(partitions=2, keep_generations=1)
     lines = list(generate(20, 4))

@@ -82,6 +82,7 @@ def test_a_batch_replaces_a_misread_view_at_once_and_says_why(misread: Lake) -> 
     assert "NOT LIKE was read as LIKE" in causes[0][0]
 
 
+@pytest.mark.thorough
 def test_a_promoted_replay_restates_each_cell_of_a_misread_view(misread: Lake) -> None:
     wrong = dict(misread.rows("SELECT currency, others FROM main.others"))
     number = build.replay(misread, None).generation

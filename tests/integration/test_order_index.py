@@ -75,6 +75,7 @@ def test_two_that_move_in_different_steps_both_find_every_event(lake: Lake) -> N
         assert found(index, hashes) == expected(lake, hashes)
 
 
+@pytest.mark.thorough
 def test_a_replay_equals_live_where_the_index_lags_in_one_partition_only(lake: Lake) -> None:
     """As after a kill: the index was written when one partition was far ahead of the other."""
     log = Log(lake)

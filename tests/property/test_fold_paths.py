@@ -98,6 +98,7 @@ def played(empty_homes: Path, history: History) -> Lake:
     return lake
 
 
+@pytest.mark.thorough
 @settings(max_examples=20)
 @given(history=histories(conflicts=True))
 def test_any_work_in_any_order_serves_what_the_log_says(
