@@ -169,7 +169,7 @@ class Stream:
             end,
             self._log.address,
             chosen.max_event_bytes,
-            {name: view.sql for name, view in line.views.items()},
+            {name: view.text for name, view in line.views.items()},
             [file.resolve() for file in self._speed.earlier()],
             folder,
             chosen.memory_limit,

@@ -157,7 +157,7 @@ def query_staged(lake: Lake, sql: str, *, max_rows: int | None = None) -> Answer
         UsageError: no base is kept.
         QueryError: the SQL was refused or failed.
     """
-    check_select(sql)
+    check_select(sql, lake.con)
     candidate = load(lake.home)
     staged = candidate.staged
     guard(lake, lake.home.refused)

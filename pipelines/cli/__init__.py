@@ -1,1 +1,1 @@
-"""The command: a file a verb or a family of verbs, nothing decided here."""
+"""The command: a file a verb or a family of verbs. It reads options, calls, and prints."""

@@ -6,7 +6,7 @@ import shlex
 import sys
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -28,10 +28,6 @@ from headrace.pipelines.serving import query as serving
 from headrace.pipelines.serving import time_travel
 from headrace.pipelines.settings import Settings
 from headrace.pipelines.speed.layer import Speed
-
-if TYPE_CHECKING:
-    pass
-
 
 _DAYS = "SELECT * FROM revenue_by_day ORDER BY day, currency LIMIT 6"
 _SUM = (
@@ -165,8 +161,6 @@ def demo_command(ctx: click.Context, orders: int, seed: int, engine: str) -> Non
     """
     import tempfile
     from pathlib import Path
-
-    from headrace.pipelines.cli.demo import tell
 
     chosen: Callable[[Path], Any] = lambda home: tell(  # noqa: E731 - reads like the call it is
         settings_of(ctx).model_copy(update={"home": home}), orders=orders, seed=seed, engine=engine

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
@@ -11,9 +10,6 @@ from headrace.pipelines.cli import console
 from headrace.pipelines.cli.app import open_lake, settings_of
 from headrace.pipelines.cli.options import json_option
 from headrace.pipelines.errors import LockError
-
-if TYPE_CHECKING:
-    pass
 
 
 @click.command("maintain")

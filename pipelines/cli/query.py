@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
 from headrace.pipelines.cli import console
 from headrace.pipelines.cli.app import open_lake
 from headrace.pipelines.cli.options import json_option
 from headrace.pipelines.errors import UsageError
-
-if TYPE_CHECKING:
-    pass
 
 
 @click.command("query")

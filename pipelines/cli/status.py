@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from headrace.pipelines.cli import console
 from headrace.pipelines.cli.app import open_lake
 from headrace.pipelines.cli.options import json_option
-
-if TYPE_CHECKING:
-    pass
 
 
 @click.command("views")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from headrace.pipelines.fold.fold import fold_in_slices
 from headrace.pipelines.generations.generation import table_columns
@@ -18,9 +17,6 @@ from headrace.pipelines.log.embedded import Log
 from headrace.pipelines.position import Position
 from headrace.pipelines.progress import Progress, silent
 from headrace.schemas.tables import TYPED_COLUMNS
-
-if TYPE_CHECKING:
-    pass
 
 
 @contextlib.contextmanager

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from headrace.pipelines.generations.generation import Generation
-
-if TYPE_CHECKING:
-    pass
 
 
 def as_served(live: Generation, name: str) -> str:

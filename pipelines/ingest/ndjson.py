@@ -4,14 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from headrace.pipelines.errors import ContractError
 from headrace.pipelines.ingest.inputs import Readable, open_input
-
-if TYPE_CHECKING:
-    pass
-
 
 _BLOCK = 4 << 20
 LONGEST_LINE = 256 << 20

@@ -6,13 +6,14 @@ What it may read is the lake, its catalog included. See `guard` for what that do
 from __future__ import annotations
 
 import contextlib
+import json
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import duckdb
 
@@ -32,8 +33,12 @@ class Rows:
     truncated: bool
 
 
-def check_select(sql: str) -> None:
-    """Refuse anything but exactly one SELECT.
+def check_select(sql: str, con: duckdb.DuckDBPyConnection) -> None:
+    """Refuse anything but exactly one SELECT that reads tables and nothing else.
+
+    Args:
+        sql: what somebody gave.
+        con: a connection that parses it.
 
     Raises:
         QueryError: it is something else.
@@ -49,6 +54,45 @@ def check_select(sql: str) -> None:
         raise QueryError(
             f"only SELECT is answered here, not {kind.name}; events come in by `headrace append`"
         )
+    for name in _functions(sql, con):
+        if name in _REACHING or (name.startswith(_TABLE) and name[1:] not in _HARMLESS):
+            raise QueryError(
+                f"the function {name.removeprefix(_TABLE)} is not answered here, because it can "
+                f"reach beyond the lake; as tables there are {', '.join(sorted(_HARMLESS))}"
+            )
+
+
+_TABLE: Final = "@"
+"""Before the name of a function that stands where a table could."""
+_HARMLESS: Final = frozenset({"generate_series", "json_each", "json_tree", "range", "unnest"})
+"""All others are refused. `sqlite_scan` opens files by itself, whatever DuckDB forbids, and `query`
+runs any text."""
+_REACHING: Final = frozenset({"getenv", "getvariable", "current_setting"})
+
+
+def _functions(sql: str, con: duckdb.DuckDBPyConnection) -> Iterator[str]:
+    """The functions of a SELECT, as DuckDB parses it."""
+    serialized = f"SELECT json_serialize_sql({literal(sql)})"
+    (told,) = con.cursor().execute(serialized).fetchall()[0]
+    tree = json.loads(told)
+    if tree["error"]:
+        raise QueryError(
+            f"it cannot be looked into ({tree['error_message']}); write a plain SELECT"
+        )
+    waiting: list[Any] = [tree]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, dict):
+            call = node.get("function") if node.get("type") == "TABLE_FUNCTION" else None
+            if isinstance(call, dict):
+                yield f"{_TABLE}{str(call['function_name']).lower()}"
+                waiting += [value for key, value in call.items() if key != "function_name"]
+                node = {key: value for key, value in node.items() if key != "function"}
+            elif node.get("class") == "FUNCTION":
+                yield str(node["function_name"]).lower()
+            waiting += node.values()
+        elif isinstance(node, list):
+            waiting += node
 
 
 def guard(lake: Connection, *also: Path) -> None:
@@ -56,10 +100,8 @@ def guard(lake: Connection, *also: Path) -> None:
 
     Not even the rest of the home: its settings may hold a password. And nobody can undo it.
 
-    This is a fence against mistakes, not against attackers. The catalog can be read, since it is
-    attached; and functions of extensions open files by themselves: `sqlite_scan` reads any SQLite
-    file that this process can. That a statement only reads is for `check_select`, and for the
-    connection, to see to.
+    Functions of extensions open files by themselves, whatever is forbidden here: `check_select`
+    refuses them. The catalog can be read, since it is attached.
 
     Args:
         lake: the connection.

@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from headrace.schemas.tables import EVENT_COLUMNS
-
-if TYPE_CHECKING:
-    pass
-
 
 SYSTEM_TABLES = {
     "events": ", ".join(f'"{name}" {kind}' for name, kind in EVENT_COLUMNS.items()),

@@ -8,16 +8,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from headrace.pipelines.fold.redeliveries import Suspect
 from headrace.pipelines.lake import checksums
 from headrace.pipelines.lake.connection import Connection
 from headrace.pipelines.lake.transaction import Transaction
 from headrace.pipelines.position import Position
-
-if TYPE_CHECKING:
-    pass
 
 CONFLICT = "conflict: "
 """How the reason of a quarantined conflict begins."""

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from headrace.pipelines.position import Position
-
-if TYPE_CHECKING:
-    pass
 
 
 def between(start: Position, end: Position) -> str:

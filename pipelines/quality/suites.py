@@ -134,6 +134,7 @@ def _read(file: Path) -> dict[str, Any]:
 
 def _tables_of(file: Path, found: Mapping[str, Any]) -> dict[str, Table]:
     from headrace.pipelines.lake.guarded_sql import check_select
+    from headrace.pipelines.views.types import scratch
 
     tables = {}
     given = found.get("tables", {})
@@ -147,7 +148,7 @@ def _tables_of(file: Path, found: Mapping[str, Any]) -> dict[str, Table]:
         if not name.isidentifier():
             raise UsageError(f"{where}: write a name of letters, digits and _")
         try:
-            check_select(table["sql"])
+            check_select(table["sql"], scratch())
         except HeadraceError as e:
             raise UsageError(f"{where}.sql: {e}") from e
         tables[name] = Table(name, table["sql"], tuple(table["key"]), str(table.get("about", "")))

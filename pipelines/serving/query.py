@@ -148,7 +148,7 @@ class Serving:
             DamageError: a data file that it reads is not as it was written; no answer either.
             QueryError: the SQL was refused, failed or took too long.
         """
-        check_select(sql)
+        check_select(sql, self._lake.con)
         if self._lake.refresh():
             self._ready()
         with self._lake.reading():

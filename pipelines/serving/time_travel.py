@@ -21,7 +21,7 @@ def query_at(lake: Lake, sql: str, at: Position) -> Answer:
         LogError: the log does not reach that far.
         QueryError: the SQL was refused or failed.
     """
-    check_select(sql)
+    check_select(sql, lake.con)
     guard(lake)
     log = Log(lake)
     log.check(at)
