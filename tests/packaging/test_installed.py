@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import headrace
 from tests.packaging.building import Installed
 
 ORDERS = 40
@@ -44,6 +45,8 @@ def test_what_runs_is_what_was_installed(plain: Installed, with_flows: Installed
     asked = f"from importlib.util import find_spec as f; print([m for m in {absent} if f(m)])"
     assert plain.python(asked) == "[]\n"
     assert with_flows.python(asked) == "['great_expectations', 'pandas', 'prefect']\n"
+    every = "import headrace as h; print(len([getattr(h, name) for name in h.__all__]))"
+    assert plain.python(every) == f"{len(headrace.__all__)}\n"
 
 
 @pytest.mark.xdist_group("packaging")
@@ -61,16 +64,13 @@ def test_without_extras_a_base_is_published_replayed_and_proven(
 ) -> None:
     home = tmp_path / "home"
     filled(plain, home)
-    plain.run("--home", home, "batch", "--engine", "duckdb").refused(
+    call = ("--home", home, "batch", "--engine", "duckdb")
+    plain.run(*call, "--audit", "full").refused(
         2, "Great Expectations is not installed", "headrace[flows]", "--audit core"
     )
-    core = {"audit": "core"}
-    done = plain.run("--home", home, "batch", "--engine", "duckdb", "--json", **core)
-    assert done.json()["base"] == 2
+    assert plain.run(*call, "--json").json()["base"] == 2
     proven(plain, home, engine="duckdb full")
-    replayed = plain.run(
-        *("--home", home, "replay", "--from", "beginning", "--promote", "--json"), **core
-    )
+    replayed = plain.run("--home", home, "replay", "--from", "beginning", "--promote")
     assert replayed.code == 0, replayed.err
     proven(plain, home, engine="consolidate")
 
@@ -81,7 +81,7 @@ def test_without_extras_a_base_is_published_replayed_and_proven(
 def test_without_extras_spark_makes_a_base(plain: Installed, tmp_path: Path) -> None:
     home = tmp_path / "home"
     filled(plain, home)
-    done = plain.run("--home", home, "batch", "--engine", "spark", "--json", audit="core")
+    done = plain.run("--home", home, "batch", "--engine", "spark", "--json")
     assert done.json()["base"] == 2
     proven(plain, home, engine="spark full")
 
