@@ -10,11 +10,9 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import field
-from datetime import UTC, datetime
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self, get_args
-from zoneinfo import ZoneInfo
 
 from pydantic import (
     AfterValidator,
@@ -28,8 +26,8 @@ from pydantic.dataclasses import dataclass
 from pydantic_core import ErrorDetails
 
 from headrace.pipelines.errors import ContractError
+from headrace.pipelines.ingest.notation import Times
 
-_FIRST_YEAR, _END_YEAR = 1970, 2262
 _CURRENCY = re.compile("[A-Z]{3}")
 _CLOSED = ConfigDict(extra="forbid")
 
@@ -52,14 +50,6 @@ _Constant = Literal["currency", "country", "channel"]
 _Text = Annotated[str, Field(min_length=1)]
 
 
-@dataclass(frozen=True, slots=True, config=_CLOSED)
-class Time:
-    """How times are written: `iso` or a format of `strptime`; the zone of those that have none."""
-
-    format: _Text = "iso"
-    zone: ZoneInfo = field(default_factory=lambda: ZoneInfo("UTC"))
-
-
 @dataclass(frozen=True, slots=True, kw_only=True, config=_CLOSED)
 class CsvMapping:
     """What stands where in the files, and how it is written.
@@ -72,8 +62,8 @@ class CsvMapping:
         encoding: A codec of Python's; `utf-8-sig` is UTF-8 with or without a mark.
         delimiter: Between fields, one character.
         quote: Around fields, one character; empty: nothing is quoted.
-        decimal_mark: `.` or `,`.
-        thousands_mark: Is taken out of numbers; may be empty.
+        decimal_mark: `.` or `,`; None: `.`, and what could be a thousands mark is refused.
+        thousands_mark: Between groups of three digits; may be empty.
         negative_quantity: `return`: goods that came back; `reject`: a row that is wrong.
         paid: Whether an order is booked as paid in full when it is placed.
     """
@@ -81,12 +71,12 @@ class CsvMapping:
     columns: Mapping[_Column, _Text]
     constants: Mapping[_Constant, _Text] = field(default_factory=dict)
     source: Annotated[_Text, Field(max_length=1_024)] = "csv/import"
-    time: Time = field(default_factory=Time)
+    time: Times = field(default_factory=Times)
     encoding: Annotated[str, AfterValidator(_codec)] = "utf-8-sig"
     delimiter: Annotated[str, Field(pattern=r"^[^\r\n ]$")] = ","
     quote: Annotated[str, Field(pattern=r"^[^\r\n ]?$")] = '"'
-    decimal_mark: Literal[".", ","] = "."
-    thousands_mark: Annotated[str, Field(max_length=1)] = ""
+    decimal_mark: Literal[".", ","] | None = None
+    thousands_mark: Annotated[str, Field(pattern=r"^[^0-9-]?$")] = ""
     negative_quantity: Literal["return", "reject"] = "return"
     paid: StrictBool = False
 
@@ -106,8 +96,10 @@ class CsvMapping:
             )
         if self.delimiter == self.quote:
             raise ValueError("quote is the delimiter too; change one of the two")
-        if self.thousands_mark == self.decimal_mark:
-            raise ValueError("thousands_mark is the decimal mark too; change one of the two")
+        if self.thousands_mark == (self.decimal_mark or "."):
+            raise ValueError(
+                "thousands_mark is the decimal mark too; name the other with decimal_mark"
+            )
         return self
 
     @classmethod
@@ -132,34 +124,12 @@ class CsvMapping:
             first = min(error.errors(), key=lambda wrong: not _unknown(wrong))
             raise ContractError(f"mapping {toml_path}: {_told(first)}") from error
 
-    def utc(self, text: str) -> datetime:
-        """A time of the file in UTC. A local time that came twice is taken as the first.
-
-        Raises:
-            ValueError: it does not fit the format, never was on a clock in the zone, or lies
-                outside the years that the contract takes.
-        """
-        if self.time.format == "iso":
-            parsed = datetime.fromisoformat(text)
-        else:
-            # Without a zone in the text, the mapping's is set right below.
-            parsed = datetime.strptime(text, self.time.format)  # noqa: DTZ007
-        result = parsed.replace(tzinfo=parsed.tzinfo or self.time.zone).astimezone(UTC)
-        if (
-            parsed.tzinfo is None
-            and result.astimezone(self.time.zone).replace(tzinfo=None) != parsed
-        ):
-            raise ValueError(f"no clock in {self.time.zone.key} ever showed it (summer time began)")
-        if not _FIRST_YEAR <= result.year < _END_YEAR:
-            raise ValueError(f"it must lie from {_FIRST_YEAR} to before {_END_YEAR}")
-        return result
-
 
 _KNOWN: Final[Mapping[str, tuple[str, ...]]] = {
     "": tuple(CsvMapping.__dataclass_fields__),
     "columns": get_args(_Column),
     "constants": get_args(_Constant),
-    "time": tuple(Time.__dataclass_fields__),
+    "time": tuple(Times.__dataclass_fields__),
 }
 _REMEDIES: Final[Mapping[str, str]] = {
     "columns": "write it as a table: [columns]",
@@ -171,7 +141,9 @@ _REMEDIES: Final[Mapping[str, str]] = {
     "delimiter": "give one character that is no space or line end",
     "quote": "give one character that is no space or line end, or none",
     "decimal_mark": 'give "." or ","',
-    "thousands_mark": "give one character, or none",
+    "thousands_mark": "give one character that is no digit and no minus, or none",
+    "time.format": 'give "iso", or letters of strptime with one meaning: %I with %p, and no %Z',
+    "time.twice": 'give "reject", "first" or "second"',
     "negative_quantity": 'give "return" or "reject"',
     "paid": "give true or false",
 }

@@ -21,18 +21,17 @@ from headrace.pipelines.ingest.delimited import (
     money,
     records,
     shown,
-    ten_thousandths,
     text_problem,
 )
+from headrace.pipelines.ingest.notation import Notation
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from datetime import datetime
     from pathlib import Path
 
 __all__ = ["CsvMapping", "csv_orders"]
 
-_LARGEST_QUANTITY = 2_147_483_647
 _MONEY_LIMIT = 10**14 * UNIT
 _BLANK = "blank lines"
 
@@ -89,7 +88,8 @@ class _CsvFile:
         self._owners = owners
         self._text = TextFile(path, mapping.encoding)
         # Many rows have the same time and price; reading the text again would cost most.
-        self._time = lru_cache(maxsize=1 << 14)(mapping.utc)
+        self._time = lru_cache(maxsize=1 << 14)(mapping.time.utc)
+        self._notation = Notation(mapping.decimal_mark, mapping.thousands_mark)
         self._happenings: dict[str, _Happening] = {}
 
     def read(self) -> ImportedFile:
@@ -161,33 +161,16 @@ class _CsvFile:
         return _Row(value["order_id"], time, value["product_id"], quantity, price, header)
 
     def _quantity(self, text: str) -> int:
-        amount = ten_thousandths(self._plain(text))
-        if amount is None or amount % UNIT or not 0 < abs(amount) // UNIT <= _LARGEST_QUANTITY:
-            raise ValueError(
-                f"quantity is {shown(text)}; it must be a whole number, not 0, "
-                f"up to {_LARGEST_QUANTITY}"
-            )
-        if amount < 0 and self._mapping.negative_quantity == "reject":
+        quantity = _read("quantity", text, self._notation.quantity)
+        if quantity < 0 and self._mapping.negative_quantity == "reject":
             raise ValueError(f'quantity is {shown(text)}; use negative_quantity = "return"')
-        return amount // UNIT
+        return quantity
 
     def _price(self, text: str) -> int:
-        price = ten_thousandths(self._plain(text))
-        if price is None or price < 0:
-            raise ValueError(
-                f"unit_price is {shown(text)}; it must be a decimal of 0 or more, with "
-                f"{self._mapping.decimal_mark!r} before at most 4 places"
-            )
+        price = _read("unit_price", text, self._notation.price)
+        if price < 0:
+            raise ValueError(f"unit_price is {shown(text)}; it must be 0 or more")
         return price
-
-    def _plain(self, number: str) -> str:
-        mapping = self._mapping
-        if mapping.thousands_mark:
-            number = number.replace(mapping.thousands_mark, "")
-        if mapping.decimal_mark == ",":
-            # A point is no part of such a number: make sure that it is refused.
-            number = number.replace(".", "?").replace(",", ".")
-        return number
 
     def _take(self, row: _Row, line_no: int) -> None:
         """Add a row to the event it belongs to. ValueError: it contradicts what came before."""
@@ -241,6 +224,13 @@ class _CsvFile:
         return event_line(
             event_id, self._mapping.source, kind, order_id=one.order_id, time=one.time, data=data
         )
+
+
+def _read(name: str, text: str, read: Callable[[str], int]) -> int:
+    try:
+        return read(text)
+    except ValueError as error:
+        raise ValueError(f"{name} is {shown(text)}; {error}") from error
 
 
 def _check(name: str, text: str, *, longest: int = 1_024) -> None:

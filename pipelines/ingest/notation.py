@@ -1,4 +1,4 @@
-"""How a file writes its numbers. What could be read in two ways is refused, never guessed.
+"""How a file writes numbers and times. What could be read in two ways is refused, never guessed.
 
 `1.249` is a price of 1.249 or of 1249; `2.000` pieces are 2 or 2000. A mark that a mapping names
 has one meaning; a number that breaks it says which rule it breaks.
@@ -7,8 +7,13 @@ has one meaning; a number that breaks it says which rule it breaks.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time
+from typing import Annotated, Final, Literal
+from zoneinfo import ZoneInfo
+
+from pydantic import AfterValidator, ConfigDict, Field
+from pydantic.dataclasses import dataclass as pydantic_dataclass
 
 from headrace.pipelines.ingest.delimited import ten_thousandths
 
@@ -84,3 +89,88 @@ class Notation:
                 f"digits, such as 1{self.thousands_mark}249"
             )
         return whole.replace(self.thousands_mark, "")
+
+
+_FIRST_YEAR: Final = 1970
+_END_YEAR: Final = 2262
+_SURE: Final = 2000
+"""From here on, a year of two digits is the only one that the contract would take."""
+_NOON: Final = time(12)
+_DIRECTIVE: Final = re.compile(r"%[A-Za-z%]")
+_OF_DAY: Final = frozenset({"%H", "%I", "%M", "%S", "%f", "%p", "%c", "%X", "%s"})
+_TOUCHING: Final = re.compile(r"%[dmyYHIMSjf]%[dmyYHIMSjf]")
+
+
+def checked_format(text: str) -> str:
+    """A format of times, if what it reads has one meaning.
+
+    Raises:
+        ValueError: it has not: twelve hours without am or pm, or a zone by its name.
+    """
+    used = set(_DIRECTIVE.findall(text))
+    if text != "iso" and (not used or "%Z" in used or ("%I" in used and "%p" not in used)):
+        raise ValueError(text)
+    return text
+
+
+@pydantic_dataclass(frozen=True, slots=True, config=ConfigDict(extra="forbid"))
+class Times:
+    """How a file writes its times.
+
+    Attributes:
+        format: `iso`, or letters of Python's `strptime`.
+        zone: of times that do not say theirs.
+        twice: which one a local time means that came twice; `reject`: nobody knows.
+    """
+
+    format: Annotated[str, Field(min_length=1), AfterValidator(checked_format)] = "iso"
+    zone: ZoneInfo = field(default_factory=lambda: ZoneInfo("UTC"))
+    twice: Literal["reject", "first", "second"] = "reject"
+
+    def utc(self, text: str) -> datetime:
+        """A time of the file in UTC. A date without a time is noon in UTC: that day in every zone.
+
+        Raises:
+            ValueError: it does not fit the format, can be read in two ways, never was on a clock in
+                the zone, or lies outside the years that the contract takes.
+        """
+        local, has_time = self._parsed(text)
+        if not has_time:
+            result = datetime.combine(local.date(), _NOON, UTC)
+        elif local.tzinfo is not None:
+            result = local.astimezone(UTC)
+        else:
+            result = self._in_zone(local)
+        if not _FIRST_YEAR <= result.year < _END_YEAR:
+            raise ValueError(f"it must lie from {_FIRST_YEAR} to before {_END_YEAR}")
+        return result
+
+    def _parsed(self, text: str) -> tuple[datetime, bool]:
+        """What is written, and whether that is more than a date."""
+        if self.format == "iso":
+            try:
+                return datetime.combine(date.fromisoformat(text), time()), False
+            except ValueError:
+                return datetime.fromisoformat(text), True
+        # Without a zone in the text, the mapping's is set later.
+        parsed = datetime.strptime(text, self.format)  # noqa: DTZ007
+        if _TOUCHING.search(self.format) and parsed.strftime(self.format) != text:
+            raise ValueError(
+                "digits of two parts touch, so each part must have all its digits, such as 01"
+            )
+        if "%y" in self.format and parsed.year < _SURE:
+            raise ValueError(
+                f"its year can be {parsed.year} or {parsed.year + 100}; write all four"
+            )
+        return parsed, not _OF_DAY.isdisjoint(_DIRECTIVE.findall(self.format))
+
+    def _in_zone(self, local: datetime) -> datetime:
+        first, second = (local.replace(tzinfo=self.zone, fold=f).astimezone(UTC) for f in (0, 1))
+        if first.astimezone(self.zone).replace(tzinfo=None) != local:
+            raise ValueError(f"no clock in {self.zone.key} ever showed it (summer time began)")
+        if first != second and self.twice == "reject":
+            raise ValueError(
+                f"clocks in {self.zone.key} showed it twice (summer time ended); say which one is "
+                'meant: twice = "first" or "second" in [time]'
+            )
+        return second if self.twice == "second" else first

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
@@ -12,8 +14,9 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from headrace.pipelines.errors import ContractError
-from headrace.pipelines.ingest.csv_mapping import CsvMapping, Time
+from headrace.pipelines.ingest.csv_mapping import CsvMapping
 from headrace.pipelines.ingest.csv_orders import csv_orders
+from headrace.pipelines.ingest.notation import Notation, Times
 from headrace.schemas.validate import validate
 
 if TYPE_CHECKING:
@@ -164,12 +167,110 @@ def test_the_sale_of_an_order_in_a_second_file_is_rejected_and_not_lost(tmp_path
 
 
 def test_local_times_become_utc_over_the_change_of_the_clocks() -> None:
-    local = replace(MAPPING, time=Time(zone=ZoneInfo("Europe/Berlin")))
+    local = Times(zone=ZoneInfo("Europe/Berlin"))
     assert local.utc("2026-03-29T01:59:59") == datetime(2026, 3, 29, 0, 59, 59, tzinfo=UTC)
-    assert local.utc("2026-10-25T02:30:00") == datetime(2026, 10, 25, 0, 30, tzinfo=UTC)
     assert local.utc("2026-07-01T12:00:00-05:00") == datetime(2026, 7, 1, 17, tzinfo=UTC)
     with pytest.raises(ValueError, match="no clock in Europe/Berlin ever showed it"):
         local.utc("2026-03-29T02:30:00")
+
+
+def test_a_time_that_came_twice_is_read_as_the_mapping_says_or_not_at_all() -> None:
+    twice = "2026-10-25T02:30:00"
+    zone = ZoneInfo("Europe/Berlin")
+    assert Times(zone=zone, twice="first").utc(twice) == datetime(2026, 10, 25, 0, 30, tzinfo=UTC)
+    assert Times(zone=zone, twice="second").utc(twice) == datetime(2026, 10, 25, 1, 30, tzinfo=UTC)
+    with pytest.raises(ValueError, match=r"showed it twice .* say which one is meant"):
+        Times(zone=zone).utc(twice)
+
+
+@pytest.mark.parametrize(
+    ("form", "text"),
+    [("iso", "2026-03-02"), ("%d.%m.%Y", "02.03.2026"), ("%d.%m.%y", "2.3.26")],
+)
+@pytest.mark.parametrize("zone", ["Europe/Berlin", "America/New_York", "Asia/Tokyo", "UTC"])
+def test_a_date_without_a_time_is_that_day(form: str, text: str, zone: str) -> None:
+    found = Times(format=form, zone=ZoneInfo(zone)).utc(text)
+    assert found == datetime(2026, 3, 2, 12, tzinfo=UTC)
+    assert found.astimezone(ZoneInfo(zone)).date().isoformat() == "2026-03-02"
+
+
+@pytest.mark.parametrize(
+    ("form", "text", "rule"),
+    [
+        ("%d%m%Y", "1122026", "digits of two parts touch"),
+        ("%d.%m.%y", "01.03.75", "its year can be 1975 or 2075"),
+        ("%d.%m.%Y %H:%M", "01.03.2026", "does not match format"),
+    ],
+)
+def test_a_date_that_can_be_read_in_two_ways_is_refused(form: str, text: str, rule: str) -> None:
+    with pytest.raises(ValueError, match=rule):
+        Times(format=form).utc(text)
+
+
+GERMAN = replace(MAPPING, decimal_mark=",", thousands_mark=".", delimiter=";")
+
+
+@pytest.mark.parametrize(
+    ("price", "net"),
+    [
+        ("7,50", "15.00"),
+        ("1.249,00", "2498.00"),
+        ("1.234.567,8901", "2469135.7802"),
+        ("12.500", "25000.00"),
+        ("1249,5", "2499.00"),
+        ("0,5", "1.00"),
+    ],
+)
+def test_a_thousands_mark_groups_three_digits(tmp_path: Path, price: str, net: str) -> None:
+    row = f"o-1;2026-03-01T09:30:00;mug;2;{price};c-7"
+    path = shop_file(tmp_path, row)
+    header, rest = path.read_bytes().split(b"
+", 1)
+    path.write_bytes(header.replace(b",", b";") + b"
+" + rest)
+    (imported,) = csv_orders([path], GERMAN)
+    assert imported.rejected == []
+    assert validate(imported.lines[0]).goods == Decimal(net)
+
+
+@pytest.mark.parametrize(
+    ("price", "rule"),
+    [
+        ("7.50", "must stand between groups of three digits"),
+        ("1.2.3.4", "must stand between groups of three digits"),
+        ("1234.5678", "must stand between groups of three digits"),
+        ("1234.567", "must stand between groups of three digits"),
+        ("0.500", "must stand between groups of three digits"),
+        ("1,234.56", "after ',' only digits may stand"),
+        (".500", "must stand between groups of three digits"),
+        ("1,23456", "at most 14 digits before ',' and 4 after it"),
+        ("", "at most 14 digits"),
+    ],
+)
+def test_a_price_that_breaks_the_marks_is_rejected_with_the_rule(price: str, rule: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(rule)):
+        Notation(",", ".").price(price)
+
+
+@pytest.mark.parametrize(
+    "text", ["1.5", "2.000", "1,000", "1.000,0", "2,5", "1e3", "0", "+1", " 1"]
+)
+def test_a_quantity_with_a_mark_in_it_is_rejected(text: str) -> None:
+    for notation in (Notation(), Notation(",", "."), Notation(".", ",")):
+        with pytest.raises(ValueError, match=r"whole number, not 0, .* without any mark"):
+            notation.quantity(text)
+
+
+def test_a_quantity_of_a_spreadsheet_is_whole() -> None:
+    assert Notation().quantity("2.0") == 2
+    assert Notation(",", ".").quantity("-3,00") == -3
+
+
+def test_a_price_of_three_places_is_taken_only_if_the_mapping_names_the_mark() -> None:
+    with pytest.raises(ValueError, match=r"1\.249 can be 1\.249 or 1249; say decimal_mark"):
+        Notation().price("1.249")
+    assert Notation(".").price("1.249") == 12_490
+    assert Notation().price("1.2490") == 12_490
 
 
 def test_a_file_without_a_mapped_column_is_refused_with_its_columns(tmp_path: Path) -> None:
@@ -215,7 +316,10 @@ def test_a_mapping_of_columns_and_a_currency_is_enough(tmp_path: Path) -> None:
         (COLUMNS.replace("quantity", "quantiy") + EUR, "columns.quantiy .* mean quantity?"),
         (COLUMNS + EUR + 'shop = "a"', "constants.shop .* known are currency, country, channel"),
         (COLUMNS + EUR + "[time]\nzones = 'UTC'", "time.zones is not .* mean zone?"),
-        (COLUMNS + EUR + "[time]\nformat = 3", "time.format is 3; give a text that is not"),
+        (COLUMNS + EUR + "[time]\nformat = 3", 'time.format is 3; give "iso", or letters'),
+        (COLUMNS + EUR + "[time]\nformat = '%d.%m.%Y %I:%M'", "time.format is '%d.%m.%Y %I"),
+        (COLUMNS + EUR + "[time]\nformat = '%Y-%m-%d %H:%M %Z'", "letters of strptime with one"),
+        (COLUMNS + EUR + "[time]\ntwice = 'both'", "time.twice is 'both'; give"),
         ("'shop.name' = 1\n" + COLUMNS + EUR, "shop.name is not a key of a mapping; known"),
         (COLUMNS + "'a.b' = 'c'\n" + EUR, "columns.a.b is not a key of a mapping; known"),
         (COLUMNS + EUR + "[time]\nzone = 'Europe'", "time.zone is 'Europe'; give a zone"),
