@@ -224,10 +224,8 @@ GERMAN = replace(MAPPING, decimal_mark=",", thousands_mark=".", delimiter=";")
 def test_a_thousands_mark_groups_three_digits(tmp_path: Path, price: str, net: str) -> None:
     row = f"o-1;2026-03-01T09:30:00;mug;2;{price};c-7"
     path = shop_file(tmp_path, row)
-    header, rest = path.read_bytes().split(b"
-", 1)
-    path.write_bytes(header.replace(b",", b";") + b"
-" + rest)
+    header, rest = path.read_bytes().split(b"\n", 1)
+    path.write_bytes(header.replace(b",", b";") + b"\n" + rest)
     (imported,) = csv_orders([path], GERMAN)
     assert imported.rejected == []
     assert validate(imported.lines[0]).goods == Decimal(net)
