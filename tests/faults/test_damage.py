@@ -326,7 +326,7 @@ def test_files_that_were_checked_at_a_snapshot_are_not_looked_at_again(
 ) -> None:
     hashed: list[Path] = []
     digest = durable.digest
-    monkeypatch.setattr(homes, "digest", lambda path: hashed.append(path) or digest(path))
+    monkeypatch.setattr(durable, "digest", lambda path: hashed.append(path) or digest(path))
     with damage.serving.connect(home.headrace.home, threads=1) as served:
         served.query("SELECT count(*) FROM country_sales")
         first = len(hashed)
@@ -341,7 +341,7 @@ def test_the_speed_layer_hashes_new_segments_only(
     home.headrace.json("append", home.more)
     hashed: list[Path] = []
     digest = durable.digest
-    monkeypatch.setattr(homes, "digest", lambda path: hashed.append(path) or digest(path))
+    monkeypatch.setattr(durable, "digest", lambda path: hashed.append(path) or digest(path))
     chosen = settings.load(home.headrace.home, environ={}, threads=1)
     newest = segment(home, -1)
     with open_lake(chosen) as at, Speed.open(at) as speed:

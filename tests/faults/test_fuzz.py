@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.command import SCRIPT
+from tests.e2e.command import REPOSITORY
 from tests.fuzz import fuzzer
 from tests.fuzz.script import KINDS, Script, Step, drawn
 from tests.fuzz.worker import PLANT
@@ -50,6 +51,7 @@ EVERYTHING: list[Step] = [
 ]
 
 
+@pytest.mark.thorough
 def test_every_kind_of_step_leaves_every_answer_exact(tmp_path: Path) -> None:
     script = drawn(SEED, 1).with_steps(EVERYTHING)
     done = fuzzer.repeat(script, folder=tmp_path)
@@ -61,6 +63,7 @@ def test_every_kind_of_step_leaves_every_answer_exact(tmp_path: Path) -> None:
     assert figures.cells > 10_000
 
 
+@pytest.mark.thorough
 def test_a_random_episode_finds_nothing(tmp_path: Path) -> None:
     done = fuzzer.run(SEED, timedelta(0), folder=tmp_path)
     assert done.failure is None, done.as_json()
@@ -109,8 +112,9 @@ def test_the_script_of_a_find_is_made_short_and_repeats_it(
 
 def repeat(file: Path, folder: Path, extra: dict[str, str]) -> subprocess.CompletedProcess[str]:
     """The command that a failure names."""
-    environment = {k: v for k, v in os.environ.items() if k != PLANT}
+    environment = {k: v for k, v in os.environ.items() if k != PLANT} | extra
     return subprocess.run(
-        [SCRIPT, "fuzz", "--script", file, "--json"],
-        check=False, env={**environment, **extra}, capture_output=True, text=True, cwd=folder,
+        [sys.executable, "-m", "tests.fuzz", "--script", file, "--json"],
+        check=False, env={**environment, "PYTHONPATH": str(REPOSITORY)}, capture_output=True,
+        text=True, cwd=folder,
     )  # fmt: skip

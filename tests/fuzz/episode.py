@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from headrace.pipelines import bootstrap
 from headrace.pipelines import settings as all_settings
-from headrace.pipelines.lake import lake
 from tests.fuzz.model import Model
 from tests.fuzz.processes import Crew, DiedError, Process
 from tests.fuzz.readers import AT_ONCE, FailedError, Failure, Reader, Told, Watcher, judge
@@ -64,7 +64,7 @@ class Templates:
         made = self._folder / f"template-{partitions}"
         if not made.exists():
             chosen = all_settings.load(made, environ={}, threads=1, partitions=partitions)
-            lake.open_lake(chosen).close()
+            bootstrap.open_lake(chosen).close()
         self._copies += 1
         return Path(shutil.copytree(made, self._folder / f"home-{self._copies}"))
 

@@ -73,7 +73,7 @@ class Script:
         return replace(self, steps=tuple(steps))
 
     def write(self, path: Path, failure: str) -> None:
-        """Write it to a file that `headrace fuzz --script` takes."""
+        """Write it to a file that `python -m tests.fuzz --script` takes."""
         content = {"headrace_fuzz": FORMAT, **asdict(self), "failure": failure}
         path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
@@ -91,7 +91,7 @@ class Script:
             script = cls(**{**content, "steps": tuple(content["steps"])})
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
             raise UsageError(
-                f"{path} is no script of `headrace fuzz` ({type(e).__name__}: {e}); name a file "
+                f"{path} is no script of `python -m tests.fuzz` ({type(e).__name__}: {e}); name a file "
                 "that it wrote"
             ) from e
         return script
