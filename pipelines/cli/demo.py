@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import sys
+import tempfile
 import time
-from collections.abc import Callable
-from typing import Any
+from pathlib import Path
 
 import click
 
@@ -153,21 +154,33 @@ def _say(text: str) -> None:
 @click.option("--orders", type=click.IntRange(100), default=20_000, show_default=True)
 @click.option("--seed", type=click.IntRange(0), default=7, show_default=True)
 @click.option("--engine", type=click.Choice(["spark", "duckdb"]), default="spark")
+@click.option("--keep", is_flag=True, help="Keep the home, to look around in.")
 @click.pass_context
-def demo_command(ctx: click.Context, orders: int, seed: int, engine: str) -> None:
+def demo_command(ctx: click.Context, orders: int, seed: int, engine: str, keep: bool) -> None:
     """Tell the whole story in a fresh home, with real output.
 
-    Uses a temporary home unless --home names one that is empty.
+    Uses a temporary home, unless --home names one that is empty; with --keep, it stays.
     """
-    import tempfile
-    from pathlib import Path
-
-    chosen: Callable[[Path], Any] = lambda home: tell(  # noqa: E731 - reads like the call it is
-        settings_of(ctx).model_copy(update={"home": home}), orders=orders, seed=seed, engine=engine
-    )
     home = ctx.find_root().obj
-    if home is not None:
-        chosen(home)
-        return
-    with tempfile.TemporaryDirectory(prefix="headrace-demo-") as folder:
-        chosen(Path(folder) / "home")
+    with contextlib.ExitStack() as stack:
+        if home is None and keep:
+            home = Path(tempfile.mkdtemp(prefix="headrace-demo-")) / "home"
+        elif home is None:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="headrace-demo-"))
+            home = Path(folder) / "home"
+        settings = settings_of(ctx).model_copy(update={"home": home})
+        tell(settings, orders=orders, seed=seed, engine=engine)
+    _say(_next_steps(home if home.exists() else None))
+
+
+def _next_steps(home: Path | None) -> str:
+    """What to do now, in three lines."""
+    if home is None:
+        look = "headrace demo --keep             keep the home, and ask it anything"
+    else:
+        look = f'headrace --home {shlex.quote(str(home))} query "FROM customer_value LIMIT 5"'
+    return f"""
+Next:
+   {look}
+   headrace import csv --help       bring in orders of your own
+   docs/tour.md                     one order, followed from its line to a served cell"""
