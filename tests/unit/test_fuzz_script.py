@@ -48,7 +48,7 @@ def test_a_script_survives_being_written(tmp_path: Path) -> None:
 )
 def test_a_file_that_is_no_script_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "script.json").write_text(text)
-    with pytest.raises(UsageError, match="no script of `python -m tests.fuzz`"):
+    with pytest.raises(UsageError, match=r"no script of `python -m tests\.fuzz`"):
         Script.read(tmp_path / "script.json")
 
 
