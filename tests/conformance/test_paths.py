@@ -179,6 +179,7 @@ def test_replay_from_a_time_remembers_what_began_before_it(
     assert_exact(lake)
 
 
+@pytest.mark.thorough
 def test_promotion_and_rollback_catch_up_first(shop_lake: Lake) -> None:
     first, second, third = thirds(combined(10, shops=2))
     append(shop_lake, first)
@@ -195,6 +196,7 @@ def test_promotion_and_rollback_catch_up_first(shop_lake: Lake) -> None:
     assert_exact(shop_lake, built)
 
 
+@pytest.mark.thorough
 def test_maintenance_changes_no_cell(make_lake: MakeLake) -> None:
     lake = make_lake(views=oracle.USER_VIEWS, keep_snapshots=timedelta(0))
     lines = combined(11, shops=1)

@@ -204,6 +204,7 @@ def test_a_crash_point_that_a_command_does_not_pass_fails_the_test(story: Story)
         kill_at("commit.begun", story.headrace, "verify")
 
 
+@pytest.mark.thorough
 def test_every_crash_point_that_the_commands_pass_is_one_we_kill_at(
     story: Story, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -91,8 +91,8 @@ class Script:
             script = cls(**{**content, "steps": tuple(content["steps"])})
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
             raise UsageError(
-                f"{path} is no script of `python -m tests.fuzz` ({type(e).__name__}: {e}); name "
-                "a file that it wrote"
+                f"{path} is no script of `python -m tests.fuzz` ({type(e).__name__}: {e}); name a "
+                "file that it wrote"
             ) from e
         return script
 

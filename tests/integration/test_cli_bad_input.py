@@ -172,6 +172,7 @@ def test_a_full_disk_refuses_an_append_and_loses_nothing_that_was_acknowledged(
     assert headrace.json("verify")["equal"] is True
 
 
+@pytest.mark.thorough
 def test_a_disk_that_fills_up_under_a_commit_or_a_batch_leaves_whole_answers(
     small_disk: SmallDisk, tmp_path: Path, filled_home: Path
 ) -> None:

@@ -172,6 +172,7 @@ def test_a_broken_seam_is_repaired_from_the_log(filled: Headrace) -> None:
     assert filled.json("verify")["equal"] is True
 
 
+@pytest.mark.thorough
 def test_a_damaged_generation_that_is_not_live_is_dropped(filled: Headrace) -> None:
     filled.json("replay", "--from", "beginning", "--promote")
     with lake_of(filled) as at:

@@ -161,6 +161,7 @@ def test_the_newest_refused_base_takes_the_place_of_the_one_before(
     assert rows == [[3]]
 
 
+@pytest.mark.thorough
 def test_a_refusal_that_is_killed_serves_the_old_base_and_keeps_a_refused_one_whole(
     headrace: Headrace,
 ) -> None:

@@ -16,6 +16,7 @@ from headrace.pipelines.replay import build, promote
 from tests.conformance.paths import BUILT_IN, append, assert_exact, run_speed
 from tests.e2e.command import Headrace
 from tests.e2e.orders import events, write
+from tests.halves import first
 from tests.integration.staging import plant, rewrite
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def ledger(lake: Lake, where: str = "true") -> list[tuple[Any, ...]]:
     )
 
 
-@pytest.mark.parametrize("incremental", [False, True])
+@pytest.mark.parametrize("incremental", first(1, [False, True]))
 def test_on_unchanged_logic_a_publish_restates_nothing(lake: Lake, incremental: bool) -> None:
     append(lake, events(30, seed=5))
     batch.run(lake, engine="duckdb")
@@ -169,6 +170,7 @@ def test_an_open_day_is_not_revised(lake: Lake) -> None:
     assert ledger(lake) == []
 
 
+@pytest.mark.thorough
 def test_a_promoted_generation_of_other_logic_writes_down_each_cell_that_changed(
     make_lake: MakeLake,
 ) -> None:

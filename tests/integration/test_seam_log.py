@@ -29,6 +29,7 @@ from tests.conformance.paths import (
     served,
 )
 from tests.conformance.streams import Shop, paid, placed, shipped
+from tests.halves import first
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,7 +71,7 @@ WORKS: dict[str, list[Callable[[Lake], None]]] = {
 }
 
 
-@pytest.mark.parametrize("works", WORKS)
+@pytest.mark.parametrize("works", first(2, WORKS))
 @pytest.mark.parametrize("base", [False, True], ids=["all at once", "across the cut"])
 def test_a_conflict_is_quarantined_once_whoever_meets_it_first(
     make_lake: MakeLake, works: str, base: bool
@@ -107,6 +108,7 @@ def test_the_same_event_written_otherwise_is_no_conflict(make_lake: MakeLake) ->
     assert_exact(lake, names=BUILT_IN)
 
 
+@pytest.mark.thorough
 def test_a_conflict_among_many_repeats_is_found_by_batch_and_by_speed_alike(
     make_lake: MakeLake,
 ) -> None:
@@ -134,6 +136,7 @@ def test_an_empty_log_serves_empty_views_and_proves_them(lake: Lake) -> None:
     assert answer.position == Position((0, 0))
 
 
+@pytest.mark.thorough
 def test_an_empty_log_can_be_replayed_and_goes_on_from_there(lake: Lake) -> None:
     done = build.replay(lake, None)
     assert (done.events, done.diff.equal) == (0, True)
@@ -207,7 +210,7 @@ def test_a_home_without_its_catalog_is_refused(make_lake: MakeLake) -> None:
         open_lake(lake.settings)
 
 
-@pytest.mark.parametrize("loss", ["gone", "torn manifest", "run gone"])
+@pytest.mark.parametrize("loss", first(1, ["torn manifest", "gone", "run gone"]))
 def test_a_lost_or_damaged_order_index_changes_nothing(lake: Lake, loss: str) -> None:
     lines = Shop(Random(51), orders=4).events(60)
     append(lake, lines[:40])

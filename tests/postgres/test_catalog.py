@@ -15,6 +15,7 @@ from headrace.pipelines.bootstrap import open_lake
 from tests.e2e.command import Headrace
 from tests.e2e.orders import Truth, events, write
 from tests.faults.crashing import kill_at
+from tests.halves import first
 from tests.postgres.server import Server, server
 
 pytestmark = pytest.mark.xdist_group("postgres")  # one server
@@ -135,7 +136,10 @@ def test_an_address_with_a_password_is_refused(tmp_path: Path) -> None:
     assert "secret" not in outcome.err
 
 
-@pytest.mark.parametrize("point", ["append.ready", "append.done", "commit.ready", "commit.done"])
+KILLS = ["commit.ready", "commit.done", "append.ready", "append.done"]
+
+
+@pytest.mark.parametrize("point", first(1, KILLS))
 def test_a_command_that_is_killed_did_all_or_nothing(
     home: Home, tmp_path: Path, point: str
 ) -> None:
@@ -153,6 +157,7 @@ def test_a_command_that_is_killed_did_all_or_nothing(
     assert home.json("verify")["equal"] is True
 
 
+@pytest.mark.thorough
 def test_a_server_that_is_killed_loses_nothing_that_was_acknowledged(
     home: Home, server: Server, tmp_path: Path
 ) -> None:
@@ -172,6 +177,7 @@ def test_a_server_that_is_killed_loses_nothing_that_was_acknowledged(
     assert home.json("verify")["equal"] is True
 
 
+@pytest.mark.thorough
 def test_a_speed_layer_whose_server_dies_says_so_and_goes_on_when_started_again(
     home: Home, server: Server, tmp_path: Path
 ) -> None:
@@ -191,6 +197,7 @@ def test_a_speed_layer_whose_server_dies_says_so_and_goes_on_when_started_again(
     Truth.of(LINES).check(home)
 
 
+@pytest.mark.thorough
 def test_the_doctor_knows_where_the_catalog_is(home: Home, tmp_path: Path) -> None:
     append(home, tmp_path, LINES[:20])
     told = json.loads(home.run("doctor", "--json").out)["findings"]
