@@ -34,6 +34,9 @@ _SHORT = 2_000_000
 """Events. Below it, a Spark job is mostly start-up."""
 
 
+_PATTERN = frozenset("[]{}*?\\")
+
+
 @dataclass(frozen=True)
 class Task:
     """A base to be made: of which views, at which cut, how, and into which folder.
@@ -64,8 +67,15 @@ def make(lake: Lake, log: Log, task: Task, report: Report) -> tuple[int, int]:
     """Run the engine; gives the redelivered events below the cut, and the events it read.
 
     Raises:
+        UsageError: Spark would take the home's path for a pattern, and read other files.
         JobError: the engine failed; nothing was published.
     """
+    pattern = sorted(set(str(lake.home.path)) & _PATTERN)
+    if task.engine == "spark" and pattern:
+        raise UsageError(
+            f"the path {lake.home.path} holds {pattern[0]!r}, which Spark takes for a pattern; move "
+            "the home, or use --engine duckdb"
+        )
     if task.engine == "duckdb" and task.previous is None:
 
         def tell(done: int, of: int) -> None:

@@ -35,6 +35,29 @@ def test_a_home_may_have_any_name(tmp_path: Path, name: str) -> None:
         assert lake.query("SELECT sum(n) FROM mine").rows == ((12,),)
 
 
+@pytest.mark.parametrize("name", ["[brackets]", "{braces}", "st*r", "wh?t", "back\\slash"])
+def test_spark_does_not_read_a_home_whose_name_is_a_pattern_to_it(
+    tmp_path: Path, name: str
+) -> None:
+    headrace.append(tmp_path / name, events(3, seed=3))
+    with pytest.raises(headrace.UsageError, match="Spark takes for a pattern; .*--engine duckdb"):
+        headrace.batch(tmp_path / name, engine="spark", audit="core")
+
+
+@pytest.mark.spark
+@pytest.mark.thorough
+@pytest.mark.xdist_group("spark")
+def test_spark_takes_quotes_and_blanks_for_names(tmp_path: Path) -> None:
+    home = tmp_path / "it's, Käse; 50%"
+    lines = events(8, seed=3)
+    headrace.append(home, lines[:15])
+    assert headrace.batch(home, engine="spark", audit="core") is not None
+    headrace.append(home, lines[15:])
+    headrace.speed(home)
+    assert headrace.batch(home, engine="spark", incremental=True, audit="core") is not None
+    assert headrace.verify(home).equal
+
+
 def test_the_command_takes_any_path_from_another_folder(tmp_path: Path) -> None:
     place = tmp_path / "here, 'now'"
     place.mkdir()

@@ -116,6 +116,11 @@ class Broker:
         if wait:
             self.wait()
 
+    def start_again(self) -> None:
+        """Start on the data that are there, maybe on another port."""
+        (self.folder / "server.properties").write_text(self._properties(), encoding="utf-8")
+        self.start()
+
     def kill(self) -> None:
         """`kill -9`."""
         if self.process is not None:
@@ -235,33 +240,54 @@ class Cluster:
 
 
 def main() -> int:
-    """Run one node until it is stopped."""
+    """Run one node until it is stopped. Its topics are kept, so that homes bound to them go on."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--port", type=int, default=9092)
-    parser.add_argument("--data", type=Path, help="keep the data here; a temporary folder if not")
+    parser.add_argument(
+        "--data", type=Path, default=Path("kafka-data"), help="where topics are kept"
+    )
     options = parser.parse_args()
-    with contextlib.ExitStack() as stack:
-        folder = options.data
-        if folder is None:
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kafka-")))
+    # What a service manager, or `make`, sends means the same as ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        jars()
+    except CannotFetchError as e:
+        sys.stderr.write(f"{e}\n")
+        return 1
+    with socket.socket() as s:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            jars()
-        except CannotFetchError as e:
-            sys.stderr.write(f"{e}\n")
+            s.bind(("127.0.0.1", options.port))
+        except OSError as e:
+            sys.stderr.write(
+                f"port {options.port} is taken ({e.strerror}): another broker runs there; stop it, "
+                "or choose another with --port\n"
+            )
             return 1
-        cluster = Cluster(folder.absolute())
-        (broker,) = cluster.brokers
-        broker.port = options.port
-        if (broker.folder / "server.properties").exists():
-            broker.start()
+    folder = options.data.absolute()
+    cluster = Cluster(folder)
+    (broker,) = cluster.brokers
+    broker.port = options.port
+    try:
+        if (broker.folder / "data").is_dir():
+            broker.start_again()
         else:
             cluster.start()
         print(f"Kafka listens on {broker.address}: headrace --log {cluster.url('orders')} …")
+        print(f"Its topics are kept in {folder}; ctrl-C stops it.", flush=True)
         assert broker.process is not None
-        with contextlib.suppress(KeyboardInterrupt):
-            broker.process.wait()
+        code = broker.process.wait()
+    except KeyboardInterrupt:
         broker.stop()
-    return 0
+        return 0
+    except RuntimeError as e:
+        broker.kill()
+        sys.stderr.write(f"{e}\n")
+        return 1
+    sys.stderr.write(
+        f"Kafka ended by itself with exit code {code}; see {broker.folder}/broker.out\n"
+    )
+    return 1
 
 
 if __name__ == "__main__":
