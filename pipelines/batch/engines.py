@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from headrace.pipelines.batch.duckdb_engine import run_plan, write_base
-from headrace.pipelines.errors import JobError
+from headrace.pipelines.errors import JobError, UsageError
 from headrace.pipelines.generations.generation import Generation
 from headrace.pipelines.lake import checksums
 from headrace.pipelines.lake.connect import literal
@@ -73,8 +73,8 @@ def make(lake: Lake, log: Log, task: Task, report: Report) -> tuple[int, int]:
     pattern = sorted(set(str(lake.home.path)) & _PATTERN)
     if task.engine == "spark" and pattern:
         raise UsageError(
-            f"the path {lake.home.path} holds {pattern[0]!r}, which Spark takes for a pattern; move "
-            "the home, or use --engine duckdb"
+            f"the path {lake.home.path} holds {pattern[0]!r}, which Spark takes for a pattern; "
+            "move the home, or use --engine duckdb"
         )
     if task.engine == "duckdb" and task.previous is None:
 

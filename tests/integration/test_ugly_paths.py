@@ -35,12 +35,12 @@ def test_a_home_may_have_any_name(tmp_path: Path, name: str) -> None:
         assert lake.query("SELECT sum(n) FROM mine").rows == ((12,),)
 
 
-@pytest.mark.parametrize("name", ["[brackets]", "{braces}", "st*r", "wh?t", "back\\slash"])
+@pytest.mark.parametrize("name", ["[brackets]", "{braces}", "st*r", "wh?t"])
 def test_spark_does_not_read_a_home_whose_name_is_a_pattern_to_it(
     tmp_path: Path, name: str
 ) -> None:
     headrace.append(tmp_path / name, events(3, seed=3))
-    with pytest.raises(headrace.UsageError, match="Spark takes for a pattern; .*--engine duckdb"):
+    with pytest.raises(headrace.UsageError, match=r"Spark takes for a pattern; .*--engine duckdb"):
         headrace.batch(tmp_path / name, engine="spark", audit="core")
 
 
