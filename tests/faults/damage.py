@@ -31,7 +31,7 @@ from tests.e2e.orders import events, write
 from tests.faults.crashing import Story
 from tests.oracle import fold as oracle
 
-POISON = (b"not json", b'{"specversion": "1.0"}', b"\xff\xfe\x00")
+POISON = (b"not json", b'{"specversion": "1.0"}', b"\xff\xfe\x01")
 NAMES = ("orders", "ledger", *(n for n in oracle.VIEWS if n not in oracle.USER_VIEWS))
 
 Rows = Counter[tuple[Any, ...]]
@@ -154,13 +154,13 @@ def make(folder: Path) -> Home:
         story.append(12)
         headrace.json("speed", "--once", commit_events=30)
     headrace.json("batch", "--engine", "duckdb")
-    headrace.json("append", write(folder / "poison.ndjson", POISON))
+    poison(headrace, folder)
     story.append(12)
     headrace.json("speed", "--once", commit_events=30)
     headrace.json("maintain")
     for _ in range(2):
         story.append(12)
-        headrace.json("append", write(folder / "poison.ndjson", POISON))
+        poison(headrace, folder)
         headrace.json("speed", "--once", commit_events=30)
     story.truth().check(headrace)
     with opened(headrace) as at:
@@ -169,6 +169,12 @@ def make(folder: Path) -> Home:
     answers = {name: expected[name].rows for name in NAMES}
     more = write(folder / "more.ndjson", events(4, seed=999))
     return Home(headrace, answers, count, 9, more)
+
+
+def poison(headrace: Headrace, folder: Path) -> None:
+    """Append lines that all go to quarantine; the exit code says that none of them is in."""
+    told = headrace.run("append", write(folder / "poison.ndjson", POISON), "--json")
+    assert (told.code, json.loads(told.out)["quarantined"]) == (1, len(POISON)), told
 
 
 def opened(headrace: Headrace) -> lake.Lake:

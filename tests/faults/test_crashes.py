@@ -6,6 +6,7 @@ stays right in between, and running the command again finishes the work.
 
 from __future__ import annotations
 
+import json
 import random
 import signal
 import time
@@ -149,8 +150,10 @@ def test_a_retry_that_is_killed_takes_each_entry_in_once(story: Story) -> None:
     long = [line[:-1] + b', "note": "' + b"x" * 2_000 + b'"}' for line in story.more()[1][:-3]]
     write(path, [*long, *POISON])
     story.acknowledged += lines
-    told = headrace.json("append", path, max_event_bytes=1024)
-    assert (told["accepted"], told["quarantined"]) == (0, len(long) + len(POISON))
+    outcome = headrace.run("append", path, "--json", max_event_bytes=1024, reject_limit=1)
+    told = json.loads(outcome.out)
+    assert (outcome.code, told["accepted"]) == (1, 0)
+    assert told["quarantined"] == len(long) + len(POISON)
     for point in crashing.RETRY:
         before = counts(headrace)
         kill_at(point, headrace, "quarantine", "retry")

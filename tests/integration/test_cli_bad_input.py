@@ -63,7 +63,7 @@ def test_binary_garbage_is_kept_byte_by_byte_and_good_events_around_it_go_in(
     path.write_bytes(GOOD[0] + b"\n" + noise + b"\n" + GOOD[1] + b"\n")
     lines = [line.removesuffix(b"\r") for line in noise.split(b"\n")]
     expected = [line for line in lines if line.strip()]
-    told = headrace.json("append", path)
+    told = headrace.json("append", path, reject_limit=1)
     assert (told["accepted"], told["quarantined"]) == (2, len(expected))
     with bootstrap.open_lake(settings.load(headrace.home, environ={}), read_only=True) as at:
         assert [entry.raw for entry in quarantine.entries(at)] == expected
@@ -92,12 +92,10 @@ def test_windows_line_ends_and_a_byte_order_mark_are_no_part_of_an_event(
     nothing_lost(headrace)
 
 
-def test_text_in_utf_16_is_quarantined_and_not_dropped(headrace: Headrace, tmp_path: Path) -> None:
+def test_text_in_utf_16_is_refused_and_not_dropped(headrace: Headrace, tmp_path: Path) -> None:
     path = tmp_path / "utf16.ndjson"
     path.write_text(GOOD[0].decode() + "\n", encoding="utf-16")
-    told = headrace.json("append", path)
-    assert told["accepted"] == 0
-    assert told["quarantined"] >= 1
+    headrace.run("append", path).refused(1, "UTF-16", "save it as UTF-8", "Nothing of it was")
 
 
 # A full disk
