@@ -18,7 +18,7 @@ STEPS = [
 @pytest.mark.xdist_group("spark")
 def test_the_demo_tells_its_story_and_ends_with_the_proof(tmp_path: Path) -> None:
     headrace = Headrace(tmp_path / "home")
-    outcome = headrace.process("demo", "--orders", 2000, threads=2)
+    outcome = headrace.process("demo", "--orders", 700, threads=2)
     assert outcome.code == 0, outcome.err
     places = [outcome.out.index(f"headrace {step}") for step in STEPS]
     assert places == sorted(places)

@@ -83,6 +83,7 @@ def planted(name: str) -> Script:
     return replace(drawn(SEED, 1), commit_events=4, pilot=True, steps=tuple(PLANTED[name]))
 
 
+@pytest.mark.thorough
 def test_a_planted_double_count_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(PLANT, "tests.faults.planted.no_fence")
     done = fuzzer.repeat(planted("no_fence"), folder=tmp_path)

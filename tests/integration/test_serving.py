@@ -191,6 +191,7 @@ def test_writers_go_on_over_connections_that_are_made_anew(
         assert verify.verify(at).equal
 
 
+@pytest.mark.thorough
 def test_the_catalogs_journal_stays_short_where_readers_never_pause(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -108,7 +108,7 @@ def test_any_work_in_any_order_serves_what_the_log_says(
         assert_exact(lake, names=BUILT_IN)
 
 
-@settings(max_examples=8)
+@settings(max_examples=5)
 @given(history=histories(conflicts=False))
 def test_duplicates_and_disorder_change_no_cell(empty_homes: Path, history: History) -> None:
     changes_no_cell(empty_homes, history)
