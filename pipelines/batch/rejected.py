@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -150,7 +151,13 @@ def discard(home: Home) -> None:
     shutil.rmtree(home.refused_new, ignore_errors=True)
 
 
-def query_staged(lake: Lake, sql: str, *, max_rows: int | None = None) -> Answer:
+def query_staged(
+    lake: Lake,
+    sql: str,
+    *,
+    max_rows: int | None = None,
+    params: Mapping[str, object] | None = None,
+) -> Answer:
     """Answer one SELECT over the refused base; `position` and `cut` are where it was cut.
 
     Raises:
@@ -168,7 +175,7 @@ def query_staged(lake: Lake, sql: str, *, max_rows: int | None = None) -> Answer
         for name, view in staged.views.items():
             text = view.served_sql(staged.relation(name))
             con.execute(f'CREATE OR REPLACE TEMP VIEW "{name}" AS {text}')
-        found = select(lake, sql, max_rows=max_rows)
+        found = select(lake, sql, max_rows=max_rows, params=params)
     except (duckdb.Error, QueryError) as e:
         cause = e.__cause__ if isinstance(e, QueryError) else e
         if isinstance(cause, duckdb.IOException):

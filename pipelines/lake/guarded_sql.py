@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -50,6 +51,10 @@ def check_select(sql: str, con: duckdb.DuckDBPyConnection) -> None:
     if len(statements) != 1:
         raise QueryError(f"give exactly one SELECT, not {len(statements)} statements")
     kind = statements[0].type
+    if kind == duckdb.StatementType.EXPLAIN:
+        sql = _EXPLAIN.sub("", sql)
+        check_select(sql, con)
+        return
     if kind != duckdb.StatementType.SELECT:
         raise QueryError(
             f"only SELECT is answered here, not {kind.name}; events come in by `headrace append`"
@@ -62,6 +67,7 @@ def check_select(sql: str, con: duckdb.DuckDBPyConnection) -> None:
             )
 
 
+_EXPLAIN: Final = re.compile(r"^\s*EXPLAIN\s+(ANALYZE\s+)?", re.IGNORECASE)
 _TABLE: Final = "@"
 """Before the name of a function that stands where a table could."""
 _HARMLESS: Final = frozenset({"generate_series", "json_each", "json_tree", "range", "unnest"})
@@ -116,7 +122,12 @@ def guard(lake: Connection, *also: Path) -> None:
 
 
 def select(
-    lake: Connection, sql: str, *, max_rows: int | None = None, timeout: timedelta | None = None
+    lake: Connection,
+    sql: str,
+    *,
+    max_rows: int | None = None,
+    timeout: timedelta | None = None,
+    params: Mapping[str, object] | None = None,
 ) -> Rows:
     """Run a checked SELECT on a guarded lake.
 
@@ -125,6 +136,7 @@ def select(
         sql: one SELECT.
         max_rows: rows to give back at most.
         timeout: after which it is interrupted.
+        params: what `$name` stands for; bound, never pasted.
 
     Raises:
         SeamError: base and deltas do not meet.
@@ -133,7 +145,8 @@ def select(
     """
     with _interrupted_after(lake.con, timeout):
         try:
-            cursor = lake.con.execute(sql)
+            # To bind loads pandas, where that is not kept out: only who binds pays for it.
+            cursor = lake.con.execute(sql, dict(params)) if params else lake.con.execute(sql)
             described = cursor.description or []
             rows = cursor.fetchall() if max_rows is None else cursor.fetchmany(max_rows + 1)
         except duckdb.InterruptException as e:
@@ -144,6 +157,8 @@ def select(
             if malformed(e):
                 raise damaged_catalog(lake.home, e) from e
             raise as_ours(e) from e
+        except TypeError as e:
+            raise QueryError(f"a parameter cannot be bound: {e}") from e
     return Rows(
         tuple(d[0] for d in described),
         tuple(str(d[1]) for d in described),

@@ -14,6 +14,7 @@ never stale.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -134,7 +135,12 @@ class Serving:
         self._lake.close()
 
     def query(
-        self, sql: str, *, max_rows: int | None = None, timeout: timedelta | None = None
+        self,
+        sql: str,
+        *,
+        max_rows: int | None = None,
+        timeout: timedelta | None = None,
+        params: Mapping[str, object] | None = None,
     ) -> Answer:
         """Answer one SELECT over the live generation.
 
@@ -142,6 +148,7 @@ class Serving:
             sql: exactly one SELECT; `orders`, `ledger` and the views are its tables.
             max_rows: rows to give back at most; `truncated` says if there were more.
             timeout: after which the query is interrupted.
+            params: what `$name` in it stands for; bound, never pasted.
 
         Raises:
             SeamError: base and deltas do not meet; there is no answer.
@@ -153,13 +160,13 @@ class Serving:
             self._ready()
         with self._lake.reading():
             snapshot = self._lake.snapshot()
-            key = (snapshot, sql, max_rows)
+            key = (snapshot, sql, max_rows, repr(sorted((params or {}).items())))
             if key in self._cache:
                 self._cache.move_to_end(key)
                 return self._cache[key]
             line = self._line_at(snapshot)
             checksums.check(self._lake, self._read_by(sql, line), snapshot)
-            found = select(self._lake, sql, max_rows=max_rows, timeout=timeout)
+            found = select(self._lake, sql, max_rows=max_rows, timeout=timeout, params=params)
         answer = Answer(
             **vars(found),
             cut=line.cut,
@@ -178,7 +185,7 @@ class Serving:
         Nothing is remembered of the connection before: the catalog may have been restored since,
         and count other snapshots by the same numbers.
         """
-        self._cache: OrderedDict[tuple[int, str, int | None], Answer] = OrderedDict()
+        self._cache: OrderedDict[tuple[int, str, int | None, str], Answer] = OrderedDict()
         self._line: tuple[int, Generation] | None = None
         guard(self._lake)
         columns = ", ".join(RESTATEMENTS)
@@ -199,6 +206,8 @@ class Serving:
         try:
             names = self._lake.con.get_table_names(sql, qualified=True)
         except duckdb.Error as e:
+            if "prepared parameter" in str(e):
+                return everything  # DuckDB does not say it of a statement with parameters
             raise as_ours(e) from e  # it would not run either
         parts = [name.split(" AS ")[0].replace('"', "").split(".") for name in names]
         if not all(part[1:] for part in parts):

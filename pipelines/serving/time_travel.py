@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from headrace.pipelines.errors import UsageError
@@ -14,7 +15,14 @@ from headrace.pipelines.position import Position
 from headrace.pipelines.serving.query import Answer
 
 
-def query_at(lake: Lake, sql: str, at: Position) -> Answer:
+def query_at(
+    lake: Lake,
+    sql: str,
+    at: Position,
+    *,
+    max_rows: int | None = None,
+    params: Mapping[str, object] | None = None,
+) -> Answer:
     """Answer one SELECT as of any position of the log, recomputed from the log.
 
     Raises:
@@ -35,7 +43,7 @@ def query_at(lake: Lake, sql: str, at: Position) -> Answer:
             for name, view in line.views.items():
                 text = view.full_sql(f"at_{view.source}")
                 con.execute(f'CREATE OR REPLACE TEMP VIEW "{name}" AS {text}')
-            found = select(lake, sql)
+            found = select(lake, sql, max_rows=max_rows, params=params)
         finally:
             for name in made:
                 con.execute(f'DROP VIEW IF EXISTS temp."{name}"')
