@@ -30,10 +30,14 @@ def _set(holder: Any, name: str, value: Any) -> None:
 
 
 def _sync() -> None:
-    from headrace.pipelines.lake import home
+    from headrace.pipelines.lake import durable, home
 
-    for name in ("sync_file", "sync_directory"):
-        _set(home, name, _nothing)
+    for holder, name in (
+        (durable, "sync_file"),
+        (durable, "sync_directory"),
+        (home, "sync_directory"),
+    ):
+        _set(holder, name, _nothing)
 
 
 def _dedup() -> None:
@@ -62,7 +66,7 @@ def _seam_in_python() -> None:
 def _seam_in_sql() -> None:
     from headrace.pipelines.generations import registry
 
-    _set(registry, "_seam_sql", lambda _: "SELECT true AS ok")
+    _set(registry, "seam_sql", lambda _: "SELECT true AS ok")
 
 
 @contextlib.contextmanager

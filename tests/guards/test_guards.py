@@ -58,6 +58,15 @@ def test_the_test_of_a_guard_is_where_it_is_looked_for(place: str) -> None:
     assert f"\ndef {name or 'test_'}" in written
 
 
+def test_every_guard_can_still_be_turned_off() -> None:
+    program = "from tests.guards import off\nfor name in off.GUARDS: off.turn_off(name)"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.xdist_group("guards")
 def test_tests_of_a_group_run_in_one_process(request: pytest.FixtureRequest) -> None:
     shared = getattr(request.config.option, "loadgroup", False)

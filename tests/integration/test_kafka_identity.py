@@ -113,7 +113,7 @@ def test_a_topic_made_anew_while_it_is_read_is_never_read_on(home: Home) -> None
 def test_a_topic_that_is_gone_is_named(home: Home) -> None:
     with admin(home.url) as client:
         client.delete_topics([topic(home)])
-    home.run("speed", "--once").refused(1, home.url, "is gone", "Bring the topic back")
+    home.run("speed", "--once").refused(1, home.url, "is gone", "Bring that one back")
     unchanged(home)
 
 
