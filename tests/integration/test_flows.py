@@ -208,8 +208,8 @@ def test_a_flow_runs_once_by_the_command_and_a_wrong_call_is_refused_in_one_line
     assert json.loads(done.out)["published"]["live"] is True
     assert certificates(lake) == [(1, 0)]
     command.process("flows", "run", "batch", "--param", "x=1").refused(2, "'x'", "engine")
-    command.run("flows", "run", "nothing").refused(2, "nothing", "batch")
-    command.run("flows", "serve", schedule_batch="soon").refused(2, "schedule_batch", "'soon'")
+    command.process("flows", "run", "nothing").refused(2, "nothing", "batch")
+    command.process("flows", "serve", schedule_batch="soon").refused(2, "schedule_batch", "'soon'")
     monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
     command.process("flows", "serve").refused(2, "prefect server start", "flows run NAME")
 
