@@ -27,6 +27,7 @@ def certificate_json(c: Certificate) -> dict[str, Any]:
         "wrong": c.comparison.wrong,
         "by_view": dict(c.comparison.by_view),
         "fingerprint": c.fingerprint,
+        "compiled": list(c.compiled),
         "at": f"{c.at.isoformat(timespec='seconds')}Z",
         "differences": [
             {
@@ -54,6 +55,11 @@ def certificate_text(c: Certificate) -> str:
         f"  generation {c.generation}, logic {c.logic}, fingerprint {c.fingerprint}",
         f"  {c.at.isoformat(timespec='seconds')}Z",
     ]
+    if c.compiled:
+        lines.append(
+            f"  recomputed from what was compiled, as DuckDB has no room for the text's values: "
+            f"{', '.join(c.compiled)}"
+        )
     if c.comparison.shown:
         rows = [
             (

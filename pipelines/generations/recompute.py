@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
+import duckdb
+
 from headrace.pipelines.fold.fold import fold_in_slices
 from headrace.pipelines.generations.generation import table_columns
 from headrace.pipelines.lake import checksums
@@ -48,5 +50,6 @@ def recomputed(
         fold_in_slices(con, events, total=position.total, use=use, progress=progress)
         yield repeats
     finally:
-        for name in tables:
-            con.execute(f"DROP TABLE IF EXISTS temp.{prefix}{name}")
+        with contextlib.suppress(duckdb.TransactionException):  # its rollback drops them
+            for name in tables:
+                con.execute(f"DROP TABLE IF EXISTS temp.{prefix}{name}")

@@ -52,8 +52,10 @@ def check_select(sql: str, con: duckdb.DuckDBPyConnection) -> None:
         raise QueryError(f"give exactly one SELECT, not {len(statements)} statements")
     kind = statements[0].type
     if kind == duckdb.StatementType.EXPLAIN:
-        sql = _EXPLAIN.sub("", sql)
-        check_select(sql, con)
+        explained = _EXPLAIN.sub("", sql)
+        if explained == sql:
+            raise QueryError("write EXPLAIN first, with nothing before it, not even a comment")
+        check_select(explained, con)
         return
     if kind != duckdb.StatementType.SELECT:
         raise QueryError(

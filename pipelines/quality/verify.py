@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -27,7 +28,11 @@ from headrace.pipelines.views.written import get_ready, written_sql
 
 @dataclass(frozen=True)
 class Certificate:
-    """Stored proof that served == recomputed at one position, or that it is not."""
+    """Stored proof that served == recomputed at one position, or that it is not.
+
+    `compiled` names views that were recomputed from what was compiled of them, and not from their
+    text: DuckDB has no room for what the text computes.
+    """
 
     at: datetime
     generation: int
@@ -38,6 +43,7 @@ class Certificate:
     repeats: int
     comparison: Comparison
     fingerprint: str
+    compiled: tuple[str, ...] = ()
 
     @property
     def equal(self) -> bool:
@@ -50,6 +56,42 @@ def verify(lake: Lake, number: int | None = None, *, progress: Progress = silent
 
     Readers and writers go on meanwhile; what is compared is one snapshot of the lake.
     """
+    compiled: list[str] = []
+    while True:
+        try:
+            certificate = _compared(lake, number, compiled, progress)
+        except _NoRoomError as e:  # its transaction is over: all is compared once more
+            compiled.append(e.view)
+        else:
+            break
+    _store(lake, certificate)
+    if not certificate.equal:
+        found, which = certificate.comparison, f"generation {certificate.generation}"
+        notify.send(
+            lake.settings,
+            "verify",
+            f"{which} differs from a recompute in {found.wrong:,} cells",
+            {
+                "position": certificate.position.as_dict(),
+                "cells": found.wrong,
+                "first": vars(found.shown[0]),
+            },
+        )
+    return certificate
+
+
+class _NoRoomError(Exception):
+    """DuckDB has no room for the values of a view's text."""
+
+    def __init__(self, view: str) -> None:
+        super().__init__(view)
+        self.view = view
+
+
+def _compared(
+    lake: Lake, number: int | None, compiled: Sequence[str], progress: Progress
+) -> Certificate:
+    """Compare all at one snapshot: each view with its text, or with what was `compiled` of it."""
     log = Log(lake)
     with lake.reading():
         line = registry.read(lake, number)
@@ -60,11 +102,15 @@ def verify(lake: Lake, number: int | None = None, *, progress: Progress = silent
             pairs = {"orders": (line.select("orders"), "SELECT * FROM proof_orders")}
             pairs["ledger"] = (line.select("ledger"), "SELECT * FROM proof_ledger")
             for name, view in line.views.items():
-                pairs[name] = (served_sql.as_served(line, name), _expected(lake, view))
+                table = f"proof_{view.source}"
+                expected = (
+                    view.full_sql(table) if name in compiled else _as_written(lake, view, table)
+                )
+                pairs[name] = (served_sql.as_served(line, name), expected)
             found = compare(lake, line, pairs)
             fingerprint = _fingerprint(lake, line, found)
         events = log.events_below(line.position)
-    certificate = Certificate(
+    return Certificate(
         lake.clock(),
         line.number,
         line.logic,
@@ -74,34 +120,25 @@ def verify(lake: Lake, number: int | None = None, *, progress: Progress = silent
         repeats,
         found,
         fingerprint,
+        tuple(compiled),
     )
-    _store(lake, certificate)
-    if not certificate.equal:
-        first = found.shown[0]
-        notify.send(
-            lake.settings,
-            "verify",
-            f"generation {line.number} differs from a recompute in {found.wrong:,} cells",
-            {"position": line.position.as_dict(), "cells": found.wrong, "first": vars(first)},
-        )
-    return certificate
 
 
-def _expected(lake: Lake, view: View) -> str:
-    """The view's text as it was written, over what was recomputed.
+def _as_written(lake: Lake, view: View, table: str) -> str:
+    """The view's text over what was recomputed.
 
-    Where that fails on a value for which DuckDB has no room (it keeps `amount * 1.19` at 18
-    digits), the compiled form, which has.
+    Raises:
+        _NoRoomError: DuckDB has no room for its values: it keeps `amount * 1.19` at 18 digits,
+            for example. What is compiled has more.
     """
     import duckdb
 
     get_ready(lake.con)
-    table = f"proof_{view.source}"
     text = written_sql(view.text, table)
     try:
         lake.con.execute(f"SELECT count(COLUMNS(*)) FROM ({text})").fetchall()
-    except (duckdb.OutOfRangeException, duckdb.ConversionException):
-        return view.full_sql(table)
+    except (duckdb.OutOfRangeException, duckdb.ConversionException) as e:
+        raise _NoRoomError(view.name) from e
     return text
 
 
@@ -119,7 +156,12 @@ def _fingerprint(lake: Lake, line: Generation, found: Comparison) -> str:
 def _store(lake: Lake, certificate: Certificate) -> None:
     c = certificate.comparison
     report = json.dumps(
-        {"by_view": dict(c.by_view), "cells": [vars(x) for x in c.shown]}, default=str
+        {
+            "by_view": dict(c.by_view),
+            "cells": [vars(x) for x in c.shown],
+            "compiled": certificate.compiled,
+        },
+        default=str,
     )
     with lake.writing("certificate") as tx:
         nth = lake.next_number("certificates", "certificate_no")

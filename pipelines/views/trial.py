@@ -6,7 +6,6 @@ allows, all ways give the same cells as DuckDB gives for the text, or ViewError 
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
 _ROWS: Final = 192
 _ALIKE: Final = 4
 """Rows of which all numbers are at the same edge."""
-_TIME: Final = re.compile(r"\d{4}-\d\d-\d\d.*")
 _UNIT: Final = Decimal("0.0001")
 _EDGE_AMOUNT: Final = Decimal("99999999999999.9999")
 _EDGES: Final[dict[str, tuple[object, ...]]] = {
@@ -233,14 +231,23 @@ def _constants(view: View) -> tuple[list[str], list[Decimal], list[datetime]]:
             each = Decimal(value)
             near = (each, -each, each + 1, each - 1, each + _UNIT, each - _UNIT)
             numbers.update(dict.fromkeys(n for n in near if abs(n) <= _EDGE_AMOUNT))
-        elif _TIME.fullmatch(value):
-            moment = datetime.fromisoformat(value).replace(tzinfo=None)
+            continue
+        moment = _moment(value)
+        if moment is not None:
             step = timedelta(microseconds=1)
             day = timedelta(days=1)
             times.update(dict.fromkeys((moment, moment - step, moment + step, moment + day)))
         else:
             texts.update(dict.fromkeys(_like(value)))
     return list(texts), list(numbers), list(times)
+
+
+def _moment(text: str) -> datetime | None:
+    """The time that a constant is; None for other text, such as the pattern '2026-01-01%'."""
+    try:
+        return datetime.fromisoformat(text).replace(tzinfo=None)
+    except ValueError:
+        return None
 
 
 def _literals(text: str) -> Iterable[exp.Expression]:

@@ -138,3 +138,4 @@ def test_explain_is_answered_and_guarded_like_the_select(headrace: Headrace) -> 
     reaching = "EXPLAIN ANALYZE SELECT * FROM sqlite_scan('a.db', 't')"
     headrace.run("query", reaching).refused(1, "sqlite_scan")
     headrace.run("query", "EXPLAIN DELETE FROM sys.events").refused(1, "not DELETE")
+    headrace.run("query", "/* why */ EXPLAIN SELECT 1").refused(1, "write EXPLAIN first")

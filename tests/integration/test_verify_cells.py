@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from decimal import Decimal
 
 import pytest
 
+from headrace.pipelines.cli.certificate import certificate_text
 from headrace.pipelines.generations import registry
 from headrace.pipelines.generations.data_diff import Comparison, compare
 from headrace.pipelines.lake.lake import Lake
+from headrace.pipelines.quality.verify import verify
 from tests.conformance import paths
+from tests.conftest import MakeLake
 from tests.e2e.orders import events
 
 
@@ -52,3 +56,25 @@ def test_nulls_are_equal_to_each_other_and_to_nothing_else(found: Lake) -> None:
     assert _orders(found, "SELECT * FROM orders").wrong == 0
     told = _orders(found, "SELECT * REPLACE (NULL::VARCHAR AS country) FROM orders")
     assert told.wrong == found.row("SELECT count(country) FROM orders")[0] > 0
+
+
+def test_a_certificate_names_the_views_whose_text_duckdb_has_no_room_for(
+    make_lake: MakeLake,
+) -> None:
+    taxed = "SELECT currency, sum(amount * 1.19) AS x FROM ledger GROUP BY currency"
+    plain = "SELECT currency, sum(amount) AS x FROM ledger GROUP BY currency"
+    lake = make_lake(views={"taxed": taxed, "plain": plain})
+    line = {"product_id": "p", "quantity": 1, "unit_price": "99999999999999.9999"}
+    placed = {
+        "specversion": "1.0", "id": "1", "source": "s", "type": "OrderPlaced", "subject": "o",
+        "time": "2026-03-01T00:00:00Z",
+        "data": {"customer_id": None, "currency": "EUR", "lines": [line]},
+    }  # fmt: skip
+    paths.append(lake, [json.dumps(placed).encode()])
+    paths.run_speed(lake)
+    certificate = verify(lake)
+    assert certificate.equal
+    assert certificate.compiled == ("taxed",)
+    assert "has no room for the text's values: taxed" in certificate_text(certificate)
+    stored = lake.row("SELECT report FROM sys.certificates")[0]
+    assert json.loads(stored)["compiled"] == ["taxed"]

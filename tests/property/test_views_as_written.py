@@ -278,3 +278,9 @@ def test_a_text_that_duckdb_does_not_accept_is_refused() -> None:
     view = parse_view("mine", text, where="views/mine.sql")
     with pytest.raises(ViewError, match="DuckDB does not accept it as it is written"):
         try_view(view, "views/mine.sql")
+
+
+@pytest.mark.parametrize("text", ["2026-01-01%", "2026-99-99 x", "2026-01-01T", "2026-01-01"])
+def test_a_text_that_looks_like_a_date_is_tried_as_text(text: str) -> None:
+    operator = "LIKE" if "%" in text else "="
+    try_view(by_currency(f"count(*) FILTER (WHERE order_id {operator} '{text}') AS x"), "mine")
