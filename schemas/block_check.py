@@ -104,6 +104,9 @@ class Check:
         for index, shape in enumerate(NEWEST.values()):
             of_type = self._type == index
             for field in shape.fields:
+                if field.kind is Kind.IDS:  # not read here: the reference validator decides
+                    self.doubt |= of_type
+                    continue
                 column = self._data[field.name]
                 if field.required:
                     absent = of_type & column.is_null().to_numpy(zero_copy_only=False)

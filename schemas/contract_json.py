@@ -16,6 +16,8 @@ from headrace.schemas.events import (
     ENVELOPE,
     MAX_LINES,
     MAX_SEQUENCE,
+    MAX_TEXT,
+    MAX_VOIDED,
     MONEY_LIMIT,
     MONEY_PATTERN,
     NEWEST,
@@ -101,6 +103,7 @@ def _value(field: Field) -> Schema:
         Kind.SEQUENCE: _sequence,
         Kind.TIME: _time,
         Kind.LINES: _lines,
+        Kind.IDS: _ids,
     }[field.kind](field)
 
 
@@ -148,6 +151,17 @@ def _lines(field: Field) -> Schema:
         "minItems": 1,
         "maxItems": MAX_LINES,
         "items": _object(field.items),
+    }
+
+
+def _ids(_: Field) -> Schema:
+    text = {"type": "string", "minLength": 1, "maxLength": MAX_TEXT, "not": {"pattern": _CONTROL}}
+    return {
+        "type": "array",
+        "minItems": 1,
+        "maxItems": MAX_VOIDED,
+        "uniqueItems": True,
+        "items": text,
     }
 
 

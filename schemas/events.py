@@ -18,6 +18,7 @@ MAX_EVENT_BYTES: Final = 1 << 20
 MAX_NESTING: Final = 64
 MAX_TEXT: Final = 1_024
 MAX_LINES: Final = 10_000
+MAX_VOIDED: Final = 1_000
 MAX_QUANTITY: Final = 2**31 - 1
 MAX_SEQUENCE: Final = 2**63 - 1
 MONEY_PATTERN: Final = r"-?[0-9]{1,14}(\.[0-9]{1,4})?"
@@ -35,6 +36,7 @@ class Kind(Enum):
     SEQUENCE = "sequence"
     TIME = "time"
     LINES = "lines"
+    IDS = "event ids"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +89,8 @@ class Field:
             Kind.TIME: "it must be an RFC 3339 time with an offset, such as 2026-03-01T09:30:00Z, "
             f"from {FIRST_YEAR} and before {END_YEAR}",
             Kind.LINES: f"it must be a list of 1 to {MAX_LINES} lines",
+            Kind.IDS: f"it must be a list of 1 to {MAX_VOIDED} event ids, each a text of 1 to "
+            f"{MAX_TEXT} characters without control characters, and each once",
         }[self.kind]
 
 
@@ -107,7 +111,12 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One product of an order or of a return. `amount` is the money of the whole line."""
+    """One product of an order or of a return. `amount` is the money of the whole line.
+
+    Of an `EventsVoided`, one event that is taken back: its id stands as `product_id`, with a
+    quantity and an amount of 0. So the columns of the log are the same as before there were voids,
+    and no stored file has to be written again.
+    """
 
     product_id: str
     quantity: int
@@ -283,6 +292,16 @@ SHAPES: Final[tuple[Shape, ...]] = (
             _CURRENCY,
             _money("amount", "signed: positive raises revenue", minimum=None),
             _text("reason", "why"),
+        ),
+    ),
+    Shape(
+        "EventsVoided",
+        1,
+        "Events of this order and this source were wrong and count no longer.",
+        (
+            Field(name="events", kind=Kind.IDS, about="ids of the events that are taken back"),
+            _text("reason", "why"),
+            _text("import", "the import run whose events they are", required=False),
         ),
     ),
 )

@@ -83,7 +83,7 @@ KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
 
 TYPES: Final = tuple(dict.fromkeys(shape.type for shape in SHAPES))
 STATUSES: Final = (
-    "placed", "paid", "shipped", "delivered", "cancelled", "returned", "unplaced",
+    "placed", "paid", "shipped", "delivered", "cancelled", "returned", "unplaced", "voided",
 )  # fmt: skip
 _CURRENCY: Final = "^[A-Z]{3}$"
 _PLACE: Final = ("partition", "offset")
@@ -177,6 +177,7 @@ _DATA: Final[Mapping[str, tuple[str, ...]]] = {
     "PaymentCaptured": ("amount",),
     "ItemsReturned": ("currency", "goods", "units"),
     "AdjustmentBooked": ("currency", "amount"),
+    "EventsVoided": ("lines",),
 }  # fmt: skip
 """Columns of each type beyond its place, its identity and its time."""
 
@@ -248,6 +249,7 @@ EVENTS: Final = Definition(
         _between("ItemsReturned", "units", min_value=1),
         *_present("AdjustmentBooked", "currency", "amount"),
         _matches("AdjustmentBooked", "currency", _CURRENCY, "a currency is three capital letters"),
+        *_present("EventsVoided", "lines"),
         *(e for t in ("OrderShipped", "OrderDelivered", "OrderCancelled")
           for e in _present(t, "order_id")),
         _none("orphans", "what is paid, shipped or returned was placed before", "warning"),

@@ -17,11 +17,29 @@ JOIN (
 ) AS r
   ON e.order_id = r.order_id AND e.source = r.source AND e.id = r.id AND e."offset" > r.kept;
 
+-- step: voided
+-- Events that their own source took back. A void names them, so it means the same whether it comes
+-- before or after them. It cannot itself be taken back.
+SELECT e."partition", e."offset"
+FROM events AS e
+JOIN (
+  SELECT order_id, source, l.product_id AS id
+  FROM (
+    SELECT v.order_id, v.source, unnest(v.lines) AS l
+    FROM events AS v
+    LEFT JOIN repeats AS r ON v."partition" = r."partition" AND v."offset" = r."offset"
+    WHERE v.type = 'EventsVoided' AND r."offset" IS NULL
+  ) AS named
+  GROUP BY order_id, source, l.product_id
+) AS n ON e.order_id = n.order_id AND e.source = n.source AND e.id = n.id
+WHERE e.type <> 'EventsVoided';
+
 -- step: placements
 SELECT e."partition", e."offset", e.order_id, e.time, e.sequence, e.source, e.id
 FROM events AS e
 LEFT JOIN repeats AS r ON e."partition" = r."partition" AND e."offset" = r."offset"
-WHERE e.type = 'OrderPlaced' AND r."offset" IS NULL;
+LEFT JOIN voided AS v ON e."partition" = v."partition" AND e."offset" = v."offset"
+WHERE e.type = 'OrderPlaced' AND r."offset" IS NULL AND v."offset" IS NULL;
 
 -- step: surplus
 -- An order is placed once: of several OrderPlaced events the earliest counts.
@@ -40,9 +58,14 @@ WHERE nth > 1;
 
 -- step: counted
 -- Every event once, with the role that it plays in its order.
-SELECT e.*, CASE WHEN s."offset" IS NULL THEN e.type ELSE 'surplus' END AS role
+SELECT e.*, CASE
+    WHEN v."offset" IS NOT NULL THEN 'voided'
+    WHEN s."offset" IS NOT NULL THEN 'surplus'
+    ELSE e.type
+  END AS role
 FROM events AS e
 LEFT JOIN repeats AS r ON e."partition" = r."partition" AND e."offset" = r."offset"
+LEFT JOIN voided AS v ON e."partition" = v."partition" AND e."offset" = v."offset"
 LEFT JOIN surplus AS s ON e."partition" = s."partition" AND e."offset" = s."offset"
 WHERE r."offset" IS NULL;
 
@@ -72,6 +95,7 @@ SELECT
   sum(amount) FILTER (WHERE role = 'PaymentCaptured') AS paid,
   count(*) FILTER (WHERE role = 'ItemsReturned') AS returns,
   count(*) FILTER (WHERE role = 'AdjustmentBooked') AS adjustments,
+  count(*) FILTER (WHERE role IN ('voided', 'EventsVoided')) AS voids,
   count(*) AS event_count,
   min("offset") AS first_offset,
   max("offset") AS last_offset,
@@ -168,6 +192,7 @@ SELECT order_id FROM balance WHERE sold > returned GROUP BY order_id;
 SELECT
   f.order_id, f.customer_id, f.currency, f.country, f.channel,
   CASE
+    WHEN f.event_count = f.voids THEN 'voided'
     WHEN f.placed_at IS NULL AND (f.returns > 0 OR f.adjustments > 0) THEN 'unplaced'
     WHEN f.placed_at IS NOT NULL AND f.returns > 0 AND k.order_id IS NULL THEN 'returned'
     WHEN f.cancelled_at IS NOT NULL THEN 'cancelled'

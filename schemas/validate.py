@@ -17,6 +17,7 @@ from headrace.schemas.events import (
     MAX_EVENT_BYTES,
     MAX_LINES,
     MAX_SEQUENCE,
+    MAX_VOIDED,
     MONEY_LIMIT,
     MONEY_PATTERN,
     NEWEST,
@@ -85,6 +86,7 @@ def validate(line: bytes, *, max_event_bytes: int = MAX_EVENT_BYTES) -> Event:
     data = _read_fields(_data(document, shape), shape.fields, "data.")
     newest = upcast(shape.type, shape.version, data)
     lines = _lines(newest, NEWEST[shape.type])
+    goods = None if shape.type == "EventsVoided" else lines
     return Event(
         source=head["source"],
         id=head["id"],
@@ -100,8 +102,8 @@ def validate(line: bytes, *, max_event_bytes: int = MAX_EVENT_BYTES) -> Event:
         amount=newest.get("amount"),
         shipping=newest.get("shipping"),
         discount=newest.get("discount"),
-        goods=None if lines is None else _goods(lines),
-        units=None if lines is None else sum(line.quantity for line in lines),
+        goods=None if goods is None else _goods(goods),
+        units=None if goods is None else sum(line.quantity for line in goods),
         lines=lines,
         digest=fingerprint(line),
         raw=line.decode(),
@@ -258,6 +260,21 @@ def _read_lines(value: object, field: Field, name: str) -> list[dict[str, Any]]:
     return lines
 
 
+def _read_ids(value: object, field: Field, name: str) -> list[str]:
+    if not isinstance(value, list):
+        raise _wrong(name, value, field.rule())
+    if not 1 <= len(value) <= MAX_VOIDED:
+        raise Rejection(f"{name} has {len(value)} ids; {field.rule()}")
+    known: dict[str, int] = {}
+    for index, item in enumerate(value):
+        place = f"{name}[{index}]"
+        text = _read_text(item, _ID, place)
+        if known.setdefault(text, index) != index:
+            raise _wrong(place, text, f"it is {name}[{known[text]}] already; name each event once")
+    return list(known)
+
+
+_ID: Final = next(field for field in ENVELOPE if field.name == "id")
 _READERS: Final[dict[Kind, Callable[[object, Field, str], Any]]] = {
     Kind.TEXT: _read_text,
     Kind.MONEY: _read_money,
@@ -265,11 +282,14 @@ _READERS: Final[dict[Kind, Callable[[object, Field, str], Any]]] = {
     Kind.SEQUENCE: _read_sequence,
     Kind.TIME: _read_time,
     Kind.LINES: _read_lines,
+    Kind.IDS: _read_ids,
 }
 
 
 def _lines(data: Mapping[str, Any], shape: Shape) -> tuple[Line, ...] | None:
     """Turn the newest shape's lines into typed ones; None for a type without lines."""
+    if shape.type == "EventsVoided":
+        return tuple(Line(event_id, 0, Decimal(0)) for event_id in data["events"])
     if not any(field.kind is Kind.LINES for field in shape.fields):
         return None
     lines = []

@@ -31,7 +31,7 @@ class Plan:
     reused: frozenset[str]
 
 
-_REUSED = frozenset({"orders", "ledger", "facts", "counted", "movements", "repeats"})
+_REUSED = frozenset({"orders", "ledger", "facts", "counted", "movements", "repeats", "voided"})
 
 
 def full(views: Mapping[str, View], dialect: Dialect) -> Plan:

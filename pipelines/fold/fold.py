@@ -17,7 +17,9 @@ from headrace.pipelines.progress import Progress, silent
 if TYPE_CHECKING:
     import duckdb
 
-_KEPT = frozenset({"repeats", "surplus", "counted", "facts", "movements", "ledger", "orders"})
+_KEPT = frozenset(
+    {"repeats", "voided", "surplus", "counted", "facts", "movements", "ledger", "orders"}
+)
 """Steps that are read more than once and cheaper to keep than to compute again."""
 
 

@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 
 LISTED = 10_000
 """Cells that are kept of one publish; all are counted."""
-_MOVING = ("OrderPlaced", "ItemsReturned", "OrderCancelled", "AdjustmentBooked")
+_MOVING = (
+    "OrderPlaced", "ItemsReturned", "OrderCancelled", "AdjustmentBooked", "EventsVoided",
+)  # fmt: skip
 """Types that move money or goods: only they can change the ledger."""
 
 
@@ -279,6 +281,7 @@ def _with_causes(view: View, listed: str) -> str:
 
 
 def _cause_branches() -> Iterator[str]:
+    yield "WHEN f.type = 'EventsVoided' THEN 'voids'"
     yield "WHEN f.type = 'ItemsReturned' THEN 'returns'"
     yield "WHEN f.type = 'OrderCancelled' THEN 'cancellations'"
     yield "WHEN f.type = 'AdjustmentBooked' THEN 'adjustments'"

@@ -8,6 +8,7 @@ from __future__ import annotations
 from headrace.pipelines.orders.events import (
     ZERO,
     AdjustmentBooked,
+    EventsVoided,
     ItemsReturned,
     OrderCancelled,
     OrderDelivered,
@@ -56,6 +57,9 @@ def _data(event: OrderEvent) -> str:  # noqa: PLR0911 - one case an event type
             return (
                 f'"currency":"{event.currency}","amount":"{event.amount}","reason":"{event.reason}"'
             )
+        case EventsVoided():
+            listed = ",".join(f'"{event_id}"' for event_id in event.events)
+            return f'"events":[{listed}],"reason":"{event.reason}"'
 
 
 def _placed(event: OrderPlaced) -> str:

@@ -126,6 +126,17 @@ class AdjustmentBooked:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class EventsVoided:
+    """Events of this order were wrong: they count no longer. `events` are their ids."""
+
+    id: str
+    order_id: str
+    time: datetime
+    events: tuple[str, ...]
+    reason: str
+
+
 OrderEvent: TypeAlias = (
     OrderPlaced
     | PaymentCaptured
@@ -134,4 +145,5 @@ OrderEvent: TypeAlias = (
     | OrderCancelled
     | ItemsReturned
     | AdjustmentBooked
+    | EventsVoided
 )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal, NoReturn, TypeAlias
 from headrace.pipelines.orders.events import (
     ZERO,
     AdjustmentBooked,
+    EventsVoided,
     ItemsReturned,
     OrderCancelled,
     OrderDelivered,
@@ -59,11 +60,17 @@ class Order:
     def hydrate(cls, events: Iterable[OrderEvent]) -> Order:
         """Rebuild an order from its history, in the order in which it happened.
 
+        Events that were taken back leave no trace but the time of their void.
+
         Raises:
             BusinessRuleError: there is no event, or one belongs to another order.
         """
         order: Order | None = None
-        for event in events:
+        history = list(events)
+        void = {name for e in history if isinstance(e, EventsVoided) for name in e.events}
+        for event in history:
+            if event.id in void and not isinstance(event, EventsVoided):
+                continue
             order = (cls(event.order_id) if order is None else order).evolve(event)
         if order is None:
             raise BusinessRuleError("no events to rebuild an order from; use Order(order_id)")
@@ -71,6 +78,8 @@ class Order:
 
     def evolve(self, event: OrderEvent) -> Order:
         """Take in one event that happened. History is trusted: no rule is checked again.
+
+        A void says nothing about what was evolved before it: hydrate the order from its history.
 
         Raises:
             BusinessRuleError: the event belongs to another order.
@@ -91,7 +100,7 @@ class Order:
                 stage = "cancelled"
             case ItemsReturned():
                 returns += event.lines
-            case AdjustmentBooked():
+            case AdjustmentBooked() | EventsVoided():
                 pass
         return Order(self.order_id, placed, stage, paid, returns, event.time)
 

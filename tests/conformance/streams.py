@@ -113,6 +113,18 @@ def adjusted(
     return event("AdjustmentBooked", order, identity, at, data=data)
 
 
+def voided(
+    order: str,
+    *events: str,
+    identity: str = "void",
+    at: datetime | str = NOON + timedelta(days=3),
+    source: str = "shop/eu",
+) -> bytes:
+    """An `EventsVoided` that takes back these ids of its source."""
+    data = {"events": list(events), "reason": "wrong file"}
+    return event("EventsVoided", order, identity, at, source=source, data=data)
+
+
 def _order_placed(rng: Random) -> tuple[dict[str, Any], int | None]:
     """Data of an order, in version 1 now and then, and the version to name."""
     old = rng.random() < 0.2
@@ -168,6 +180,11 @@ def _adjustment(rng: Random) -> tuple[dict[str, Any], int | None]:
     return {"currency": rng.choice(CURRENCIES), "amount": amount, "reason": "by hand"}, 1
 
 
+def _voids(rng: Random) -> tuple[dict[str, Any], int | None]:
+    named = rng.sample([f"e{n}" for n in range(1, 7)], rng.randint(1, 2))
+    return {"events": named, "reason": "by mistake", "import": rng.choice((None, "a1"))}, None
+
+
 def _nothing(rng: Random) -> tuple[dict[str, Any] | None, int | None]:
     return rng.choice((None, {})), None
 
@@ -178,6 +195,7 @@ KINDS: dict[str, tuple[int, Callable[[Random], tuple[dict[str, Any] | None, int 
     "PaymentCaptured": (3, _payment),
     "OrderCancelled": (2, _nothing),
     "AdjustmentBooked": (2, _adjustment),
+    "EventsVoided": (1, _voids),
     "OrderShipped": (2, _nothing),
     "OrderDelivered": (2, _nothing),
 }
@@ -349,6 +367,45 @@ SITUATIONS: dict[str, list[bytes]] = {
             "customer": "c1", "currency": "EUR", "country": "DE", "shipping": "4.90",
             "discount": "9.99", "lines": [{"sku": "mug", "qty": 2, "price": "7.50"}]}),
     ],
+    "void": [placed("void"), paid("void", "7.50"), shipped("void"), voided("void", "paid")],
+    "all void": [placed("all void", shipping="4.90"), paid("all void", "7.50"),
+                 voided("all void", "placed", "paid"), placed("all void", shipping="4.90")],
+    "void before": [voided("void before", "placed"), placed("void before"),
+                    returned("void before")],
+    "void of nothing": [voided("void of nothing", "never", "heard", "of")],
+    "void, then right": [
+        placed("void, then right", ("mug", 1, "750")), voided("void, then right", "placed"),
+        placed("void, then right", ("mug", 1, "7.50"), identity="placed~2"),
+    ],
+    "void of the earlier placement": [
+        placed("void of the earlier placement", ("tea", 1, "1"), identity="a"),
+        placed("void of the earlier placement", ("tea", 1, "2"), identity="b",
+               at=NOON + timedelta(1)),
+        voided("void of the earlier placement", "a"),
+    ],
+    "void of a return": [
+        placed("void of a return", ("mug", 2, "7.50")), returned("void of a return"),
+        cancelled("void of a return"), voided("void of a return", "returned"),
+    ],
+    "void of another source": [
+        placed("void of another source"),
+        voided("void of another source", "placed", source="shop/us"),
+    ],
+    "void of a void": [
+        placed("void of a void"), voided("void of a void", "placed"),
+        voided("void of a void", "void", identity="v2"),
+    ],
+    "void of itself": [placed("void of itself"), voided("void of itself", "void", "placed")],
+    "void twice, otherwise": [
+        placed("void twice, otherwise"), paid("void twice, otherwise", "1"),
+        voided("void twice, otherwise", "paid"), voided("void twice, otherwise", "placed"),
+    ],
+    "void with the id of another event": [
+        placed("void with the id of another event", identity="x"),
+        voided("void with the id of another event", "x", identity="x"),
+    ],
+    "only a payment left": [placed("only a payment left"), paid("only a payment left", "1"),
+                            voided("only a payment left", "placed")],
     "other midnight": [placed("other midnight", at="2026-03-01T00:15:00.1234567+01:00"),
                        paid("other midnight", "7.50", at="2026-02-28 23:59:59z")],
 }  # fmt: skip

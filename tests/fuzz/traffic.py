@@ -136,6 +136,9 @@ def _data(rng: Random, kind: str) -> dict[str, Any] | None:
         return _returned(rng)
     if kind == "AdjustmentBooked":
         return _adjusted(rng)
+    if kind == "EventsVoided":
+        named = rng.sample([f"e{n}" for n in range(6)], rng.randint(1, 3))
+        return {"events": named, "reason": "by mistake"}
     return rng.choice((None, {}))
 
 
@@ -149,6 +152,7 @@ def _life(rng: Random, name: str) -> list[bytes]:
         ("OrderCancelled", 0.2),
         ("ItemsReturned", 0.3),
         ("AdjustmentBooked", 0.1),
+        ("EventsVoided", 0.1),
     ):
         if rng.random() < chance:
             kinds.append(kind)

@@ -120,6 +120,13 @@ def counted_events(events: Iterable[Event]) -> list[Event]:
     return list(first.values())
 
 
+def voided(events: Iterable[Event]) -> set[tuple[str, str]]:
+    """Source and id of what was taken back by the same source; a void stays."""
+    found = list(events)
+    named = {(e.source, i) for e in found if e.type == "EventsVoided" for i in e.data["events"]}
+    return named & {(e.source, e.id) for e in found if e.type != "EventsVoided"}
+
+
 def repeats(log: Iterable[tuple[int, int, str]]) -> int:
     """How many lines redeliver an event of their order."""
     events = [read(*place) for place in log]
@@ -141,9 +148,11 @@ def conflicts(log: Iterable[tuple[int, int, str]]) -> set[tuple[int, int]]:
 def fold(order_id: str, delivered: list[Event]) -> tuple[Row, list[Row]]:
     """The `orders` row and the `ledger` rows of one order."""
     events = counted_events(delivered)
+    taken_back = voided(events)
     of_type: dict[str, list[Event]] = defaultdict(list)
     for event in events:
-        of_type[event.type].append(event)
+        if (event.source, event.id) not in taken_back:
+            of_type[event.type].append(event)
     placed = min(
         of_type["OrderPlaced"],
         key=lambda e: (
@@ -173,7 +182,7 @@ def fold(order_id: str, delivered: list[Event]) -> tuple[Row, list[Row]]:
     movements = booked(order, placed, returns, adjustments, of_type["OrderCancelled"])
 
     own = [m for m in movements if m["currency"] == order["currency"]]
-    order["status"] = status(order["currency"], placed, of_type)
+    order["status"] = status(order["currency"], placed, of_type) or "voided"
     order["placed_at"] = None if placed is None else placed.time
     order["paid_at"] = earliest(of_type["PaymentCaptured"])
     order["shipped_at"] = earliest(of_type["OrderShipped"])
@@ -280,7 +289,7 @@ def returned(returns: list[Event], currency: str | None) -> dict[str, tuple[int,
 def status(
     currency: str | None, placed: Event | None, of_type: Mapping[str, list[Event]]
 ) -> str | None:
-    """How far the order got."""
+    """How far the order got; None where nothing is left of it."""
     returns = of_type.get("ItemsReturned", [])
     if placed is None and (returns or of_type.get("AdjustmentBooked")):
         return "unplaced"

@@ -60,6 +60,7 @@ _DATA: dict[str, Pairs] = {
         reason="broken",
     ),
     "AdjustmentBooked": _object(currency="EUR", amount="-3.25", reason="bad debt"),
+    "EventsVoided": _object(events=["e-1", "e-2"], reason="wrong file"),
 }
 _OLD = _object(
     customer="c-7", currency="EUR", lines=[_object(sku="mug", qty=2, price="7.50")], shipping="1"

@@ -30,6 +30,7 @@ RETURNED: dict[str, Any] = {
     "reason": "broken",
 }
 ADJUSTED: dict[str, Any] = {"currency": "EUR", "amount": "-3.25", "reason": "bad debt"}
+VOIDED: dict[str, Any] = {"events": ["e-1", "e-2"], "reason": "wrong file", "import": "a1b2"}
 PAID: dict[str, Any] = {"amount": "15.00", "method": "card", "transaction_id": "t-1"}
 
 
@@ -94,6 +95,11 @@ GOOD: dict[str, bytes] = {
     "a cancellation": event("OrderCancelled", {"reason": "too late"}),
     "a return": event("ItemsReturned", RETURNED),
     "an adjustment": event("AdjustmentBooked", ADJUSTED),
+    "a void": event("EventsVoided", VOIDED),
+    "a void of one": event("EventsVoided", {"events": ["ä"], "reason": "x"}),
+    "a void of most": event(
+        "EventsVoided", {**VOIDED, "events": [f"e-{n}" for n in range(1_000)]}
+    ),
     "an adjustment upwards": event("AdjustmentBooked", {**ADJUSTED, "amount": "3.25"}),
     "money as a number": placed_line(unit_price=7.5),
     "money as a whole number": placed_line(unit_price=12),
@@ -251,6 +257,34 @@ BAD: dict[str, Bad] = {
     "no refund": (returned_line(refund=None), "data.lines[0].refund is null"),
     "negative refund": (returned_line(refund="-1"), "data.lines[0].refund is"),
     "no reason": (without("AdjustmentBooked", ADJUSTED, "reason"), "data.reason is missing"),
+    "a void without a reason": (
+        without("EventsVoided", VOIDED, "reason"),
+        "data.reason is missing",
+    ),
+    "a void of nothing": (
+        event("EventsVoided", {**VOIDED, "events": []}),
+        "data.events has 0 ids",
+    ),
+    "a void of too many": (
+        event("EventsVoided", {**VOIDED, "events": [f"e-{n}" for n in range(1_001)]}),
+        "data.events has 1001 ids",
+    ),
+    "a void of a text": (
+        event("EventsVoided", {**VOIDED, "events": "e-1"}),
+        'data.events is "e-1"',
+    ),
+    "a void of a number": (
+        event("EventsVoided", {**VOIDED, "events": ["e-1", 7]}),
+        "data.events[1] is 7",
+    ),
+    "a void of an empty id": (
+        event("EventsVoided", {**VOIDED, "events": [""]}),
+        'data.events[0] is ""',
+    ),
+    "a void that names an event twice": (
+        event("EventsVoided", {**VOIDED, "events": ["a", "b", "a"]}),
+        'data.events[2] is "a"; it is data.events[0] already',
+    ),
     "old data with a wrong field": (
         event(
             "OrderPlaced",
