@@ -47,6 +47,7 @@ if TYPE_CHECKING:
         speed,
         verify,
     )
+    from headrace.pipelines.verbs.void import imports, void
     from headrace.pipelines.verbs.write import append
     from headrace.pipelines.views.load import load_views
 
@@ -63,6 +64,7 @@ _PLACES = {
     "verbs.layers": (
         "batch", "check", "promote", "publish", "replay", "rollback", "speed", "verify",
     ),
+    "verbs.void": ("imports", "void"),
     "verbs.write": ("append",),
     "views.load": ("load_views",),
 }  # fmt: skip
@@ -92,6 +94,7 @@ __all__ = [
     "check",
     "connect",
     "generate",
+    "imports",
     "load_views",
     "promote",
     "publish",
@@ -99,6 +102,7 @@ __all__ = [
     "rollback",
     "speed",
     "verify",
+    "void",
 ]
 
 

@@ -7,7 +7,6 @@ which decides. Both give the same events, and no line is ever lost.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from hashlib import blake2b
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -18,7 +17,7 @@ from headrace.schemas.block_read import read_block
 from headrace.schemas.columns import MONEY
 from headrace.schemas.events import MAX_EVENT_BYTES, Event
 from headrace.schemas.line_screen import screen
-from headrace.schemas.strict_json import WHITESPACE, canonical, same_content
+from headrace.schemas.strict_json import WHITESPACE, canonical, hashed, same_content
 from headrace.schemas.validate import Rejection, validate
 
 if TYPE_CHECKING:
@@ -163,7 +162,7 @@ def _decode_block(lines: Sequence[bytes]) -> tuple[pa.Table, NDArray[np.int64]]:
 
 def _digests(lines: Sequence[bytes]) -> NDArray[np.int64]:
     """Return `strict_json.fingerprint` of every line."""
-    joined = b"".join([blake2b(line, digest_size=8).digest() for line in lines])
+    joined = b"".join(map(hashed, lines))
     return np.frombuffer(joined, dtype=">i8").astype(np.int64)
 
 

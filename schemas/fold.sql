@@ -167,7 +167,7 @@ JOIN facts AS f ON c.order_id = f.order_id
 WHERE f.cancelled_at IS NOT NULL AND c.kind IN ('shipping', 'discount');
 
 -- step: ledger
-SELECT e.order_id, f.customer_id, e.product_id, f.country, e.kind, e.booked_at, e.currency,
+SELECT e.order_id, f.customer_id, e.product_id, f.country, f.channel, e.kind, e.booked_at, e.currency,
   CAST(e.quantity AS BIGINT) AS quantity, CAST(e.amount AS DECIMAL(18, 4)) AS amount
 FROM entries AS e
 JOIN facts AS f ON e.order_id = f.order_id;

@@ -45,6 +45,7 @@ LEDGER_COLUMNS: Final[Mapping[str, str]] = MappingProxyType(
         "customer_id": "VARCHAR",
         "product_id": "VARCHAR",
         "country": "VARCHAR",
+        "channel": "VARCHAR",
         "kind": "VARCHAR",
         "booked_at": "TIMESTAMP",
         "currency": "VARCHAR",

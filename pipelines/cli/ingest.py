@@ -108,15 +108,27 @@ def import_command() -> None:
     """Bring in real data sets as order events."""
 
 
+_replace_option = click.option(
+    "--replace", "replaces", metavar="IMPORT", help="Take back this import run in the same step."
+)
+_reason_option = click.option(
+    "--reason", default="replaced by another import", show_default=True, help="With --replace: why."
+)
+
+
 @import_command.command("uci-online-retail")
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+@_replace_option
+@_reason_option
 @json_option
 @click.pass_context
-def uci_command(ctx: click.Context, paths: tuple[Path, ...], as_json: bool) -> None:
+def uci_command(
+    ctx: click.Context, paths: tuple[Path, ...], replaces: str | None, reason: str, as_json: bool
+) -> None:
     """Import UCI Online Retail: its CSV files, or folders of them."""
     from headrace.pipelines.ingest.uci_online_retail import uci_online_retail
 
-    _import(ctx, paths, uci_online_retail, as_json=as_json)
+    _import(ctx, paths, uci_online_retail, replaces=replaces, reason=reason, as_json=as_json)
 
 
 @import_command.command("csv")
@@ -124,15 +136,27 @@ def uci_command(ctx: click.Context, paths: tuple[Path, ...], as_json: bool) -> N
     "--mapping", required=True, type=click.Path(path_type=Path), help="TOML: columns to fields."
 )
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+@_replace_option
+@_reason_option
 @json_option
 @click.pass_context
-def csv_command(ctx: click.Context, mapping: Path, paths: tuple[Path, ...], as_json: bool) -> None:
+def csv_command(
+    ctx: click.Context,
+    mapping: Path,
+    paths: tuple[Path, ...],
+    replaces: str | None,
+    reason: str,
+    as_json: bool,
+) -> None:
     """Import CSV files whose columns a mapping explains (docs/guides/csv-import.md)."""
     from headrace.pipelines.ingest.csv_mapping import CsvMapping
     from headrace.pipelines.ingest.csv_orders import csv_orders
 
     chosen = CsvMapping.load(mapping)
-    _import(ctx, paths, lambda files: csv_orders(files, chosen), as_json=as_json)
+    _import(
+        ctx, paths, lambda files: csv_orders(files, chosen),
+        replaces=replaces, reason=reason, as_json=as_json,
+    )  # fmt: skip
 
 
 def _import(
@@ -140,6 +164,8 @@ def _import(
     paths: Iterable[Path],
     read: Callable[[list[Path]], Iterable[Any]],
     *,
+    replaces: str | None,
+    reason: str,
     as_json: bool,
 ) -> None:
     from headrace.pipelines.ingest.append import import_files
@@ -167,7 +193,7 @@ def _import(
         coming = told()
         first = next(coming)  # a wrong one leaves no home behind
         with open_lake(ctx, make=True) as lake:
-            total = import_files(lake, chain([first], coming))
+            total = import_files(lake, chain([first], coming), replaces=replaces, reason=reason)
     _report(ctx, total, as_json, f"{len(files)} files")
 
 
@@ -175,6 +201,11 @@ def _report(ctx: click.Context, total: Any, as_json: bool, source: str) -> None:
     text = f"{source}: {total.accepted:,} accepted, {total.quarantined:,} quarantined"
     for what, count in total.skipped.items():
         text += f", {count:,} {what} skipped"
+    runs = list(total.imports.values())
+    if len(runs) == 1:
+        text += f"; import {runs[0]}"
+    elif runs:
+        text += f"; imports {runs[0]} to {runs[-1]}, `headrace log imports` lists them"
     if not total.accepted and not total.quarantined:
         text += " (there was no event in it)"
     if total.quarantined:

@@ -17,6 +17,63 @@ def log_command() -> None:
     """Look at the log."""
 
 
+@log_command.command("imports")
+@json_option
+@click.pass_context
+def imports_command(ctx: click.Context, as_json: bool) -> None:
+    """The import runs, newest first: what each brought, and what of it was taken back."""
+    from headrace.pipelines.lake.guarded_sql import plain
+    from headrace.pipelines.verbs.void import imports
+
+    with open_lake(ctx, read_only=True) as lake:
+        found = imports(lake)
+    names = ["import_id", "source", "recorded_at", "orders", "events", "known", "voided"]
+    rows = [tuple(getattr(run, name) for name in names) for run in found]
+    result = [dict(zip(names, map(plain, row), strict=True)) for row in rows]
+    text = console.table(names, rows) if rows else "no events in the log came with an import"
+    console.emit({"imports": result}, text, as_json=as_json)
+
+
+@log_command.command("void")
+@click.option("--import", "import_id", help="Of an import run (`headrace log imports`).")
+@click.option("--order", "order_id", help="With --source: of one order.")
+@click.option("--source", help="With --order: only what this source said of it.")
+@click.option("--reason", required=True, help="Why: it stands in the log for good.")
+@click.option("--dry-run", is_flag=True, help="Only say how many events it would be.")
+@json_option
+@click.pass_context
+def void_command(
+    ctx: click.Context,
+    import_id: str | None,
+    order_id: str | None,
+    source: str | None,
+    reason: str,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Take back what is in the log by mistake.
+
+    Nothing leaves the log: an EventsVoided for each order names the events that count no longer.
+    The views follow with the speed layer; `query --at` still shows what was served before.
+    """
+    from headrace.pipelines.verbs.void import void
+
+    with open_lake(ctx, read_only=dry_run) as lake:
+        done = void(
+            lake, import_id=import_id, order_id=order_id, source=source, reason=reason,
+            dry_run=dry_run,
+        )  # fmt: skip
+    would = "would be taken back" if dry_run else "taken back"
+    text = f"{done.events:,} events of {done.orders:,} orders {would}"
+    if done.known:
+        text += f"; {done.known:,} had been there before this import and stay"
+    if done.gone:
+        text += f"; {done.gone:,} had been taken back before"
+    if done.events and not dry_run:
+        text += "; `headrace speed --once` brings the views there"
+    console.emit(done.as_json(), text, as_json=as_json)
+
+
 @log_command.command("tail")
 @click.option("-n", "count", type=click.IntRange(1), default=10, show_default=True)
 @json_option

@@ -18,14 +18,13 @@ from headrace.pipelines.cli.options import json_option
 def views_command(ctx: click.Context, as_json: bool) -> None:
     """List what can be queried: tables, views and their columns; and view files that wait."""
     from headrace.pipelines.generations import registry
-    from headrace.schemas.tables import LEDGER_COLUMNS, ORDERS_COLUMNS
 
     with open_lake(ctx, read_only=True) as lake:
         line = registry.read(lake)
         wanted = registry.current_views(lake.home)
     found: list[dict[str, Any]] = [
         {"name": name, "kind": "table", "columns": dict(columns)}
-        for name, columns in (("orders", ORDERS_COLUMNS), ("ledger", LEDGER_COLUMNS))
+        for name, columns in ((name, line.columns(name)) for name in ("orders", "ledger"))
     ]
     found += [
         {

@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from headrace.pipelines.position import Position
-from headrace.schemas.tables import TABLES
+from headrace.schemas.tables import LEDGER_COLUMNS, ORDERS_COLUMNS, TABLES
 
 if TYPE_CHECKING:
     from headrace.pipelines.views.load import View
@@ -77,7 +77,11 @@ class Generation:
     @property
     def tables(self) -> dict[str, dict[str, str]]:
         """Name to columns (DuckDB types) of all that a base holds."""
-        return table_columns(self.views)
+        return {**table_columns(self.views), "ledger": self.columns("ledger")}
+
+    def columns(self, name: str) -> dict[str, str]:
+        """The columns of `orders` or `ledger` as this generation has them."""
+        return dict(ORDERS_COLUMNS) if name == "orders" else self.views.ledger
 
     def stored(self, *names: str) -> set[tuple[str, str]]:
         """Schema and table of what is stored under these names (all by default): base, deltas."""
@@ -100,7 +104,7 @@ class Generation:
         if name in self.views:
             view = self.views[name]
             return view.served_sql(f"({self.partial_rows(view, through)})")
-        columns = ", ".join(f'"{c}"' for c in TABLES[name])
+        columns = ", ".join(f'"{c}"' for c in self.columns(name))
         base, delta = self.base_table(name), self._deltas(name, through)
         touched = self._deltas("orders", through)
         newest = f"SELECT order_id, max(commit_no) AS commit_no FROM {touched} GROUP BY order_id"
@@ -121,11 +125,26 @@ def table_columns(views: Mapping[str, View]) -> dict[str, dict[str, str]]:
     return {**{name: dict(columns) for name, columns in TABLES.items()}, **of_views}
 
 
+_FIRST_LEDGER: Final = tuple(c for c in LEDGER_COLUMNS if c != "channel")
+"""The ledger of a generation that says nothing of it: it was made before there was a `channel`."""
+
+
+def stored_texts(views: Mapping[str, View]) -> dict[str, str]:
+    """What a new generation keeps: the texts of its views, and the columns of its ledger.
+
+    No view can have the name `ledger`.
+    """
+    return {name: view.text for name, view in views.items()} | {"ledger": ",".join(LEDGER_COLUMNS)}
+
+
 class StoredViews(Mapping[str, "View"]):
     """Views as a generation stores them, each compiled when it is asked for."""
 
     def __init__(self, texts: Mapping[str, str]) -> None:
-        self._texts = texts
+        self._texts = {name: text for name, text in texts.items() if name != "ledger"}
+        columns = texts["ledger"].split(",") if "ledger" in texts else _FIRST_LEDGER
+        self.ledger = {name: LEDGER_COLUMNS[name] for name in columns}
+        """The columns of the generation's ledger."""
 
     def text(self, name: str) -> str:
         """The text of a view as it was written."""

@@ -17,7 +17,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headrace.pipelines.errors import SeamError, UsageError
-from headrace.pipelines.generations.generation import Generation, StoredViews, table_columns
+from headrace.pipelines.generations.generation import (
+    Generation,
+    StoredViews,
+    stored_texts,
+    table_columns,
+)
 from headrace.pipelines.generations.served_sql import seam_sql, served_sql
 from headrace.pipelines.lake import checksums, failpoints
 from headrace.pipelines.lake.connect import literal
@@ -177,7 +182,7 @@ def create(
 ) -> int:
     """Make a new generation with a base at `cut`; nobody reads it yet. Gives its number."""
     number = tx.lake.next_number("generations", "generation")
-    texts = json.dumps({name: view.text for name, view in views.items()})
+    texts = json.dumps(stored_texts(views))
     tx.execute(f"CREATE SCHEMA g{number}")
     tx.record("generations", number, tx.lake.clock(), logic_of(views), texts, origin)
     _create_tables(tx, number, 1, table_columns(views), filling)

@@ -8,7 +8,7 @@ publish, against the base before.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import starmap
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,6 @@ from headrace.pipelines.lake.lake import Lake
 from headrace.pipelines.log.scan import between
 from headrace.pipelines.position import Position
 from headrace.pipelines.views.load import View
-from headrace.schemas.tables import LEDGER_COLUMNS, ORDERS_COLUMNS
 
 if TYPE_CHECKING:
     from headrace.pipelines.generations.staged import Staged
@@ -90,10 +89,11 @@ def at_cut(lake: Lake, number: int, staged: Staged) -> Changed:
         for name, view in line.views.items():
             new = view.served_sql(staged.relation(name))
             parts.append(_view_cells(view, line.select(name, through), new))
-        for name, columns in (("orders", ORDERS_COLUMNS), ("ledger", LEDGER_COLUMNS)):
+        for name in ORDERS_LEDGER:
+            columns = line.columns(name)
             old, new = line.select(name, through), f"FROM {staged.relation(name)}"
             if _fingerprint(lake, old, columns) != _fingerprint(lake, new, columns):
-                parts.append(_row_cells(name, old, new))
+                parts.append(_row_cells(name, columns, old, new))
         return _collected(lake, parts, "repair", cut, cut)
 
 
@@ -114,7 +114,10 @@ def between_generations(
         )
         for name, columns in common.items()
     ]
-    parts += [_row_cells(name, live.select(name), other.select(name)) for name in ORDERS_LEDGER]
+    parts += [
+        _row_cells(name, both_have(live, other, name), live.select(name), other.select(name))
+        for name in ORDERS_LEDGER
+    ]
     cause = "repair" if live.logic == other.logic else "changed logic"
     if live.misread:
         cause = "repair: " + "; ".join(f"{what} in {name}" for name, what in live.misread.items())
@@ -122,6 +125,11 @@ def between_generations(
 
 
 ORDERS_LEDGER = ("orders", "ledger")
+
+
+def both_have(live: Generation, other: Generation, name: str) -> list[str]:
+    """The columns of `orders` or `ledger` that two generations have both."""
+    return [c for c in live.columns(name) if c in other.columns(name)]
 
 
 def revised(lake: Lake, line: Generation, staged: Staged) -> Changed:
@@ -210,12 +218,12 @@ def _view_cells(view: View, old: str, new: str, columns: Sequence[str] | None = 
     return data_diff.differing(view.name, keys, measures, old, new)
 
 
-def _row_cells(name: str, old: str, new: str) -> str:
+def _row_cells(name: str, columns: Iterable[str], old: str, new: str) -> str:
     """Cells of `orders`; of the ledger, which has no key, the sums of each order."""
     if name == "orders":
-        measures = [c for c in ORDERS_COLUMNS if c != "order_id"]
+        measures = [c for c in columns if c != "order_id"]
         return data_diff.differing(name, ["order_id"], measures, old, new)
-    listed = ", ".join(f'"{c}"' for c in LEDGER_COLUMNS)
+    listed = ", ".join(f'"{c}"' for c in columns)
     by_order = (
         "SELECT order_id, count(*) AS entries, sum(quantity) AS quantity, sum(amount) AS amount, "
         f"sum(hash({listed})) AS fingerprint FROM ({{}}) GROUP BY order_id"
@@ -246,8 +254,8 @@ def _changed_rows(lake: Lake, line: Generation, staged: Staged) -> None:
         SELECT order_id, type, "partition", "offset",
           time < (SELECT max(time) FROM sys.events WHERE {between(zero, start)}) AS late
         FROM sys.events WHERE {between(start, end)}""")
-    for name, columns in (("orders", ORDERS_COLUMNS), ("ledger", LEDGER_COLUMNS)):
-        listed = ", ".join(f'"{c}"' for c in columns)
+    for name in ORDERS_LEDGER:
+        listed = ", ".join(f'"{c}"' for c in line.columns(name))
         touched = "order_id IN (SELECT order_id FROM _fresh)"
         lake.con.execute(f"""
             CREATE OR REPLACE TEMP TABLE _moved_{name} AS SELECT {listed} FROM (

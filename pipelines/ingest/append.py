@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from headrace.pipelines.errors import BrokerError, LockError, StorageError
+from headrace.pipelines.ingest import import_runs
 from headrace.pipelines.ingest.delimited import ImportedFile
 from headrace.pipelines.ingest.ndjson import Line, chunks
+from headrace.pipelines.ingest.voids import find_voids
 from headrace.pipelines.lake.lake import Lake
 from headrace.pipelines.log.binding import open_log
 from headrace.pipelines.log.embedded import Log
@@ -17,12 +19,13 @@ from headrace.schemas.decode import Rejected
 
 @dataclass
 class Total:
-    """What came in: every line is in one of the two counts."""
+    """What came in: every line is in one of the two counts. `imports`: file to its import run."""
 
     accepted: int = 0
     quarantined: int = 0
     position: Position = field(default_factory=lambda: Position(()))
     skipped: dict[str, int] = field(default_factory=dict)
+    imports: dict[str, str] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, object]:
         """For `--json`."""
@@ -30,6 +33,7 @@ class Total:
             "accepted": self.accepted,
             "quarantined": self.quarantined,
             "skipped": self.skipped,
+            "imports": self.imports,
             "position": self.position.as_dict(),
         }
 
@@ -65,18 +69,33 @@ def _so_far(total: Total) -> str:
     )
 
 
-def import_files(lake: Lake, files: Iterable[ImportedFile]) -> Total:
+def import_files(
+    lake: Lake, files: Iterable[ImportedFile], *, replaces: str | None = None, reason: str = ""
+) -> Total:
     """Append the events of imported files; rows that could not be mapped go to quarantine.
 
+    With `replaces`, the events of that import run are taken back first, in the same batches, for
+    `reason`, and those of the files come in under ids of their own.
+
     Raises:
+        UsageError: events of a file were taken back before, or there is no such run to replace.
         ContractError: a file cannot be read. The files before it are in the log.
         LockError, StorageError, BrokerError: a batch was refused. Those before it are in the log.
     """
     skipped: dict[str, int] = {}
+    imports: dict[str, str] = {}
     rejected: list[tuple[str, bytes, str]] = []
+    voids: Sequence[Line] = ()
+    if replaces is not None:
+        voids = find_voids(lake, import_id=replaces).lines(reason, lake.clock())
 
     def lines() -> Iterator[Line]:
-        for file in files:
+        yield from voids
+        for found in files:
+            file = import_runs.marked(found, replaces)
+            import_runs.check_not_void(lake, file)
+            if file.import_id is not None:
+                imports[str(file.path)] = file.import_id
             for what, count in file.skipped.items():
                 skipped[what] = skipped.get(what, 0) + count
             rejected.extend((f"{file.path}:{r.line_no}", r.raw, r.reason) for r in file.rejected)
@@ -84,7 +103,7 @@ def import_files(lake: Lake, files: Iterable[ImportedFile]) -> Total:
                 yield Line(raw, f"{file.path} event {number}")
 
     total = append_lines(lake, lines())
-    total.skipped = skipped
+    total.skipped, total.imports = skipped, imports
     if rejected:
         from headrace.schemas.decode import EVENTS_SCHEMA
 

@@ -49,6 +49,7 @@ class ImportedFile:
         rejected: Rows that cannot be mapped.
         rows: How many records the file has, its header not counted. Each is in an event,
             in `skipped` or in `rejected`.
+        import_id: The import run that its events are marked with; None before they are.
     """
 
     path: Path
@@ -56,6 +57,7 @@ class ImportedFile:
     skipped: dict[str, int] = field(default_factory=dict)
     rejected: list[RejectedRow] = field(default_factory=list)
     rows: int = 0
+    import_id: str | None = None
 
 
 class Record(NamedTuple):

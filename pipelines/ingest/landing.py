@@ -12,6 +12,7 @@ from itertools import islice
 from pathlib import Path
 
 from headrace.pipelines.errors import ContractError, LockError, UsageError
+from headrace.pipelines.ingest import import_runs
 from headrace.pipelines.ingest.delimited import ImportedFile, RejectedRow
 from headrace.pipelines.ingest.landing_zone import Landed, Look, Record, new_files, settled
 from headrace.pipelines.ingest.ndjson import Line, chunks, read_lines
@@ -23,7 +24,6 @@ from headrace.pipelines.log.binding import open_log
 from headrace.pipelines.log.embedded import Log
 from headrace.pipelines.logs import logger
 from headrace.pipelines.progress import Progress, silent
-from headrace.pipelines.settings import Settings
 from headrace.schemas.decode import Rejected, decode
 
 FORMATS = ("cloudevents", "uci-online-retail", "csv")
@@ -99,7 +99,7 @@ def land(
         records = _records(lake, form)
         still = settled(folder, records, lake.settings.ingest_settle, found)
         fresh = list(islice(new_files(still, records, found), limit))
-        pieces = _pieces(fresh, read, records, lake.settings, found)
+        pieces = _pieces(lake, fresh, read, records, found)
         for batch in _batches(pieces, lake.settings.append_events):
             _append(lake, form, batch, found)
             progress(found.files, len(fresh))
@@ -119,10 +119,10 @@ def _records(lake: Lake, form: str) -> dict[str, Record]:
 
 
 def _pieces(
+    lake: Lake,
     files: Iterable[tuple[Look, str]],
     read: Reader | None,
     records: dict[str, Record],
-    settings: Settings,
     found: Landed,
 ) -> Iterator[_Piece]:
     """The files, piece by piece, without what is in the log already."""
@@ -133,16 +133,17 @@ def _pieces(
             if read is None:
                 lines: Iterable[Line] = read_lines([str(look.path)])
                 if not done:
-                    lines = screened(lines, settings)
+                    lines = screened(lines, lake.settings)
             else:
-                (file,) = read([look.path])
+                (file,) = map(import_runs.marked, read([look.path]))
                 if not done:
-                    screened_file(file, settings)
+                    screened_file(file, lake.settings)
+                    import_runs.check_not_void(lake, file)
                 lines = [Line(x, f"{look.path} event {i}") for i, x in enumerate(file.lines, 1)]
                 rejected = file.rejected
                 for what, count in file.skipped.items():
                     found.skipped[what] = found.skipped.get(what, 0) + count
-            for batch in chunks(islice(lines, done, None), settings.append_events):
+            for batch in chunks(islice(lines, done, None), lake.settings.append_events):
                 if not look.holds():
                     raise ContractError("it changed while it was read")  # noqa: TRY301
                 yield _Piece(look, digest, done, batch)

@@ -24,6 +24,7 @@ from headrace.pipelines.position import Position
 from headrace.pipelines.progress import Progress, silent
 from headrace.pipelines.views.load import View
 from headrace.pipelines.views.written import get_ready, written_sql
+from headrace.schemas.tables import TABLES
 
 
 @dataclass(frozen=True)
@@ -99,8 +100,10 @@ def _compared(
             registry.trusted(line)
         checksums.check(lake, line.stored())
         with recomputed(lake, log, line.position, "proof_", progress) as repeats:
-            pairs = {"orders": (line.select("orders"), "SELECT * FROM proof_orders")}
-            pairs["ledger"] = (line.select("ledger"), "SELECT * FROM proof_ledger")
+            pairs = {}
+            for name in TABLES:
+                listed = ", ".join(f'"{c}"' for c in line.columns(name))
+                pairs[name] = (line.select(name), f"SELECT {listed} FROM proof_{name}")
             for name, view in line.views.items():
                 table = f"proof_{view.source}"
                 expected = (

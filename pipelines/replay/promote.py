@@ -86,8 +86,14 @@ def difference(
         if live.position != other.position:
             return None
         checksums.check(lake, live.stored() | other.stored())
-        pairs = {name: (other.select(name), live.select(name)) for name in ("orders", "ledger")}
+        pairs = {}
         common = _common_columns(live, other)
+        for name in restatements.ORDERS_LEDGER:
+            both = ", ".join(f'"{c}"' for c in restatements.both_have(live, other, name))
+            pairs[name] = (
+                f"SELECT {both} FROM ({other.select(name)})",
+                f"SELECT {both} FROM ({live.select(name)})",
+            )
         for name, columns in common.items():
             listed_columns = ", ".join(f'"{c}"' for c in columns)
             pairs[name] = (

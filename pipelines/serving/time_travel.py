@@ -39,7 +39,8 @@ def query_at(
         made = ["orders", "ledger", *line.views]
         try:
             for name in ("orders", "ledger"):
-                con.execute(f"CREATE OR REPLACE TEMP VIEW {name} AS FROM at_{name}")
+                listed = ", ".join(f'"{c}"' for c in line.columns(name))
+                con.execute(f"CREATE OR REPLACE TEMP VIEW {name} AS SELECT {listed} FROM at_{name}")
             for name, view in line.views.items():
                 text = view.full_sql(f"at_{view.source}")
                 con.execute(f'CREATE OR REPLACE TEMP VIEW "{name}" AS {text}')

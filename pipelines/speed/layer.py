@@ -30,7 +30,7 @@ from headrace.pipelines.log.port import Fetched
 from headrace.pipelines.logs import logger
 from headrace.pipelines.position import Position, step_towards
 from headrace.pipelines.progress import Progress, silent
-from headrace.schemas.tables import TYPED_COLUMNS
+from headrace.schemas.tables import TABLES, TYPED_COLUMNS
 
 
 @dataclass(frozen=True)
@@ -228,7 +228,10 @@ class Speed:
         for name, rows in change.rows.items():
             if rows.num_rows:
                 tx.con.register("delta", rows)
-                tx.insert(here.schema, f"d{here.base}_{name}", f"SELECT {number}, * FROM delta")
+                # An older generation may have fewer columns than are folded today.
+                listed = ", ".join(f'"{c}"' for c in here.columns(name)) if name in TABLES else "*"
+                select = f"SELECT {number}, {listed} FROM delta"
+                tx.insert(here.schema, f"d{here.base}_{name}", select)
                 tx.con.unregister("delta")
         conflicts.record(tx, change.suspects)
         tx.record(

@@ -220,7 +220,7 @@ def booked(
     ) -> None:
         row: Row = {"kind": kind, "booked_at": at, "currency": currency, "amount": amount}
         row |= {"product_id": product, "quantity": quantity}
-        row |= {name: order[name] for name in ("order_id", "customer_id", "country")}
+        row |= {name: order[name] for name in ("order_id", "customer_id", "country", "channel")}
         rows.append(row)
 
     for event in returns:

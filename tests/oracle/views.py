@@ -19,7 +19,7 @@ ORDERS = (
     *("event_count", "first_offset", "last_offset", "partition"),
 )
 LEDGER = (
-    *("order_id", "customer_id", "product_id", "country"),
+    *("order_id", "customer_id", "product_id", "country", "channel"),
     *("kind", "booked_at", "currency", "quantity", "amount"),
 )
 PLACEMENT = {"first_offset", "last_offset", "partition"}

@@ -97,9 +97,7 @@ GOOD: dict[str, bytes] = {
     "an adjustment": event("AdjustmentBooked", ADJUSTED),
     "a void": event("EventsVoided", VOIDED),
     "a void of one": event("EventsVoided", {"events": ["ä"], "reason": "x"}),
-    "a void of most": event(
-        "EventsVoided", {**VOIDED, "events": [f"e-{n}" for n in range(1_000)]}
-    ),
+    "a void of most": event("EventsVoided", {**VOIDED, "events": [f"e-{n}" for n in range(1_000)]}),
     "an adjustment upwards": event("AdjustmentBooked", {**ADJUSTED, "amount": "3.25"}),
     "money as a number": placed_line(unit_price=7.5),
     "money as a whole number": placed_line(unit_price=12),

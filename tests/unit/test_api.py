@@ -43,6 +43,7 @@ NAMES = [
     "check",
     "connect",
     "generate",
+    "imports",
     "load_views",
     "promote",
     "publish",
@@ -50,6 +51,7 @@ NAMES = [
     "rollback",
     "speed",
     "verify",
+    "void",
 ]
 
 
