@@ -40,10 +40,10 @@ def kept(words: Sequence[str]) -> Iterator[Callable[[], None]]:
 
     def keep() -> None:
         nonlocal known
-        fresh, known = readline.get_current_history_length() - known, known
+        now = readline.get_current_history_length()
         with contextlib.suppress(OSError):
-            readline.append_history_file(fresh, file)
-        known += fresh
+            readline.append_history_file(now - known, file)
+        known = now
 
     try:
         yield keep
