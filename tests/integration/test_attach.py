@@ -14,6 +14,7 @@ import pytest
 
 import headrace
 from tests.e2e.command import Headrace
+from tests.e2e.offline import offline
 
 DUCKDB = Path(sys.executable).with_name("duckdb")
 SQL = "SELECT day, currency, orders, net FROM revenue_by_day ORDER BY ALL"
@@ -28,13 +29,6 @@ rows = con.execute(given["sql"]).fetchall()
 assert not [name for name in sys.modules if name.split(".")[0] == "headrace"]
 print(json.dumps(rows, default=str))
 """
-OFFLINE = ["unshare", "--map-root-user", "--net"]
-"""A process without a network. Where that is not allowed, its empty HOME must do."""
-
-
-def offline() -> list[str]:
-    tried = subprocess.run([*OFFLINE, "true"], capture_output=True, check=False)
-    return OFFLINE if tried.returncode == 0 else []
 
 
 def alone(statements: list[str], sql: str, scratch: Path) -> list[list[str]]:
