@@ -1,7 +1,8 @@
 """The documentation holds: links resolve, commands exist, marked snippets run.
 
 A code block is marked for execution by a comment on the line before it: `<!-- run: KIND -->` with
-`python`, `shell`, `sql` (plain DuckDB), `view` or `event`.
+`python`, `shell`, `view` or `event`. The guide on queries is run block by block in
+test_docs_querying.py.
 """
 
 from __future__ import annotations
@@ -166,15 +167,6 @@ def test_every_view_in_the_pages_can_be_maintained(snippet: Snippet) -> None:
 @pytest.mark.parametrize("snippet", snippets("event"))
 def test_every_event_in_the_pages_is_accepted(snippet: Snippet) -> None:
     assert decode([snippet.code.encode()]).events.num_rows == 1
-
-
-@pytest.mark.parametrize("snippet", snippets("sql"))
-def test_every_sql_in_the_pages_runs_in_plain_duckdb(snippet: Snippet, place: Path) -> None:
-    con = attached(place)
-    own = snippet.code.replace("AS lake", "AS again")  # the page's own ATTACH has to work as well
-    for statement in duckdb.extract_statements(own):
-        con.execute(statement)
-    con.close()
 
 
 @pytest.mark.parametrize("snippet", snippets("python"))
