@@ -9,6 +9,7 @@ import contextlib
 import json
 import re
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -70,6 +71,8 @@ def check_select(sql: str, con: duckdb.DuckDBPyConnection) -> None:
             )
 
 
+_PAUSE: Final = 0.02
+"""Seconds between two times that a statement is told to stop."""
 _EXPLAIN: Final = re.compile(r"^\s*EXPLAIN\s+(ANALYZE\s+)?", re.IGNORECASE)
 _TABLE: Final = "@"
 """Before the name of a function that stands where a table could."""
@@ -190,7 +193,9 @@ def _run(
         try:
             return running.result()
         except KeyboardInterrupt:
-            con.interrupt()
+            while not running.done():  # DuckDB forgets one that comes just before it begins
+                con.interrupt()
+                time.sleep(_PAUSE)
             raise
 
 
