@@ -8,7 +8,6 @@ What an earlier backup in the folder holds stays whole until then.
 from __future__ import annotations
 
 import contextlib
-import json
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -18,14 +17,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from filelock import FileLock, Timeout
-
-from headrace.pipelines.errors import DamageError, LockError, LogError, StorageError, UsageError
+from headrace.pipelines.errors import DamageError, StorageError
 from headrace.pipelines.generations import registry
 from headrace.pipelines.lake import backups, data_files, durable, failpoints, unwritable
 from headrace.pipelines.lake import home as homes
 from headrace.pipelines.lake.data_files import DataFile
 from headrace.pipelines.log.embedded import Log
+from headrace.pipelines.operations.backup import folder as folders
 from headrace.pipelines.operations.backup import manifest as manifests
 from headrace.pipelines.operations.backup.manifest import DATA, Kept, Manifest
 from headrace.pipelines.progress import Progress, silent
@@ -76,10 +74,10 @@ def save(lake: Lake, folder: Path, *, progress: Progress = silent) -> Saved:
         StorageError: the disk refused. An earlier backup stays.
     """
     folder = folder.absolute()
-    _check(lake.home, folder)
+    folders.check(lake.home, folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with _alone(folder):
+        with folders.alone(folder):
             return _saved(lake, folder, progress)
     except OSError as e:
         raise StorageError(
@@ -88,48 +86,13 @@ def save(lake: Lake, folder: Path, *, progress: Progress = silent) -> Saved:
         ) from e
 
 
-def _check(home: Home, folder: Path) -> None:
-    if home.catalog_url is not None:
-        raise UsageError(
-            f"the catalog of {home.path} is in {home.catalog_url}: `pg_dump` that database first, "
-            f"then copy {home.data} and home.json, and keep them together "
-            "(docs/guides/shared-lake.md)"
-        )
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(f"{folder} is a file; name a folder")
-    inner, outer = folder.resolve(), home.path.resolve()
-    if inner.is_relative_to(outer) or outer.is_relative_to(inner):
-        raise UsageError(
-            f"{folder} and the home {home.path} lie in each other; name a folder elsewhere, best "
-            "on another disk"
-        )
-    ours = (manifests.NAME, manifests.UNFINISHED, manifests.LOCK)
-    strange = sorted(folder.iterdir()) if folder.is_dir() else []
-    if strange and not any((folder / name).is_file() for name in ours):
-        raise UsageError(
-            f"{folder} is not empty and no backup (it holds {strange[0].name!r}); name an empty or "
-            "new folder"
-        )
-
-
-@contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    try:
-        with FileLock(folder / manifests.LOCK).acquire(timeout=0):
-            yield
-    except Timeout as e:
-        raise LockError(
-            f"another backup into {folder} is being made; wait for it, then try again"
-        ) from e
-
-
 def _saved(lake: Lake, folder: Path, progress: Progress) -> Saved:
     before = manifests.read(folder)
-    _check_history(lake, folder, before)
+    folders.check_history(lake, folder, before)
     begun = {"log_id": lake.home.log_id, "at": _now()}
-    _begin(folder, before, begun)
+    folders.begin(folder, before, begun)
     failpoints.here("save.begun")
-    state = folder / f"{manifests.STATE}{_number(before) + 1}"
+    state = folder / f"{manifests.STATE}{folders.number(before) + 1}"
     with _nothing_deleted(lake):
         named, told = _moment(lake, state)
         data, copied = _data(lake, folder, named, before, progress)
@@ -154,50 +117,12 @@ def _saved(lake: Lake, folder: Path, progress: Progress) -> Saved:
         with contextlib.suppress(PermissionError):
             durable.sync_directory(parent)
     failpoints.here("save.done")
-    removed = _clean(folder, made)
+    removed = folders.clean(folder, made)
     (folder / manifests.UNFINISHED).unlink()
     durable.sync_directory(folder)
     failpoints.here("save.cleaned")
     size = sum(kept.bytes for kept in copied)
     return Saved(folder, made, len(copied), size, len(data) - len(copied), removed)
-
-
-def _begin(folder: Path, before: Manifest | None, begun: dict[str, str]) -> None:
-    """Say that a backup is under way. Data files of an interrupted one stay: they may be whole."""
-    note = folder / manifests.UNFINISHED
-    note.write_text(json.dumps(begun), encoding="utf-8")
-    durable.sync_file(note)
-    durable.sync_directory(folder)
-    for state in folder.glob(f"{manifests.STATE}*"):
-        if before is None or state.name != before.state:
-            shutil.rmtree(state)
-
-
-def _check_history(lake: Lake, folder: Path, before: Manifest | None) -> None:
-    """Refuse to put a state of this log in the place of one that it did not come from."""
-    if before is None:
-        return
-    if before.log_id != lake.home.log_id:
-        raise LogError(
-            f"{folder} holds a backup of another log ({before.log_id}, this home has "
-            f"{lake.home.log_id}); name another folder"
-        )
-    if before.last_append is None:
-        return
-    number = int(before.last_append[0])
-    found = lake.rows(
-        "SELECT append_no, recorded_at::VARCHAR, position FROM sys.appends "
-        f"WHERE append_no = {number}"
-    )
-    if [list(row) for row in found] != [before.last_append]:
-        raise LogError(
-            f"the backup in {folder}, of {before.made_at}, holds appends that this home does not "
-            "have: it is of a later state, or of a copy that went another way. Name another folder"
-        )
-
-
-def _number(before: Manifest | None) -> int:
-    return 0 if before is None else int(before.state.removeprefix(manifests.STATE))
 
 
 @contextlib.contextmanager
@@ -220,7 +145,7 @@ def _moment(lake: Lake, state: Path) -> tuple[list[DataFile], dict[str, Any]]:
     with _no_writer(lake):
         snapshot = _catalog(home, state)
         for name in _TAKEN:
-            for file in _files(home.path / name):
+            for file in folders.files_in(home.path / name):
                 manifests.copied(file, state / file.relative_to(home.path), None, None)
         lake.refresh()
         with lake.reading():
@@ -264,12 +189,6 @@ def _catalog(home: Home, state: Path) -> int:
     finally:
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
-
-
-def _files(place: Path) -> list[Path]:
-    if place.is_file():
-        return [place]
-    return sorted(file for file in place.rglob("*") if file.is_file())
 
 
 def _data(
@@ -323,24 +242,11 @@ def _damaged(lake: Lake, file: DataFile, what: str) -> DamageError:
 def _listed(state: Path, folder: Path) -> dict[str, Kept]:
     """The files of a state, which are on disk before they are named."""
     found = {}
-    for file in _files(state):
+    for file in folders.files_in(state):
         durable.sync_file(file)
         kept = Kept(str(file.relative_to(folder)), file.stat().st_size, durable.digest(file))
         found[str(file.relative_to(state))] = kept
     return found
-
-
-def _clean(folder: Path, known: Manifest) -> int:
-    """Remove what the manifest does not name: of an interrupted backup, or of an earlier one."""
-    names, removed = known.places, 0
-    for file in _files(folder / DATA):
-        if str(file.relative_to(folder)) not in names:
-            file.unlink()
-            removed += not file.name.endswith(".part")
-    for state in folder.glob(f"{manifests.STATE}*"):
-        if state.name != known.state:
-            shutil.rmtree(state)
-    return removed
 
 
 def _now() -> str:
