@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from headrace.pipelines.position import Position
     from headrace.pipelines.quality.verify import Certificate
     from headrace.pipelines.serving.query import Answer, Serving, connect
+    from headrace.pipelines.verbs.attach import Attachment, attach
+    from headrace.pipelines.verbs.backups import backup, restore
     from headrace.pipelines.verbs.layers import (
         batch,
         check,
@@ -61,6 +63,8 @@ _PLACES = {
     "position": ("Position",),
     "quality.verify": ("Certificate",),
     "serving.query": ("Answer", "Serving", "connect"),
+    "verbs.attach": ("Attachment", "attach"),
+    "verbs.backups": ("backup", "restore"),
     "verbs.layers": (
         "batch", "check", "promote", "publish", "replay", "rollback", "speed", "verify",
     ),
@@ -72,6 +76,7 @@ _WHERE = {name: place for place, names in _PLACES.items() for name in names}
 
 __all__ = [
     "Answer",
+    "Attachment",
     "BrokerError",
     "Certificate",
     "ContractError",
@@ -90,6 +95,8 @@ __all__ = [
     "UsageError",
     "ViewError",
     "append",
+    "attach",
+    "backup",
     "batch",
     "check",
     "connect",
@@ -99,6 +106,7 @@ __all__ = [
     "promote",
     "publish",
     "replay",
+    "restore",
     "rollback",
     "speed",
     "verify",

@@ -38,7 +38,11 @@ _COMMANDS = {
     "maintain": "operations",
     "flows": "flows",
     "doctor": "operations",
+    "backup": "backup",
+    "restore": "backup",
     "query": "query",
+    "sql": "shell",
+    "attach": "attach",
     "views": "status",
     "status": "status",
     "verify": "verify",
@@ -64,7 +68,11 @@ _HELP = {
     "maintain": "Merge small files and drop what nobody needs.",
     "flows": "Serve batch, checks and the rest by schedule (Prefect), or run one.",
     "doctor": "Say what is wrong with a home; restore what can be restored.",
+    "backup": "Copy the whole home into a folder, consistent and verified.",
+    "restore": "Make a home from a backup, proven before it is there.",
     "query": "Answer a SELECT, exactly, with its position.",
+    "sql": "A shell: one SELECT after the other, each with its position.",
+    "attach": "Print the SQL with which DuckDB itself reads this home.",
     "views": "List the views and their columns.",
     "status": "Where the log and the views stand.",
     "verify": "Recompute, compare every cell, store the certificate.",
@@ -197,7 +205,7 @@ def run(arguments: list[str]) -> int:  # noqa: PLR0911 - one return an outcome
             return 130
         if os.environ.get("HEADRACE_DEBUG"):
             raise
-        _say(_unforeseen(e))
+        _say(line_of(e))
         return 1
     return outcome if isinstance(outcome, int) else 0
 
@@ -205,6 +213,11 @@ def run(arguments: list[str]) -> int:  # noqa: PLR0911 - one return an outcome
 def interrupted(e: Exception) -> bool:
     """Whether an error is what DuckDB makes of ctrl-C."""
     return str(e) == "Query interrupted"
+
+
+def line_of(e: Exception) -> str:
+    """What to say of an error, in a line."""
+    return str(e) if isinstance(e, HeadraceError) else _unforeseen(e)
 
 
 def _unforeseen(e: Exception) -> str:

@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from headrace.pipelines.serving.query import Answer
 
 FORMATS: Final = ("table", "csv", "markdown", "json", "parquet", "arrow")
-_BINARY: Final = ("parquet", "arrow")
-_ON_SCREEN: Final = 1_000
+BINARY: Final = ("parquet", "arrow")
+ENDS: Final = {".csv": "csv", ".md": "markdown", ".json": "json", ".parquet": "parquet"}
+"""What the end of a file's name says."""
+ON_SCREEN: Final = 1_000
 """Rows that a person is shown; a file, and every other format, gets all of them."""
 
 
@@ -32,10 +34,9 @@ def form_of(given: str | None, file: Path | None, *, as_json: bool) -> str:
     """
     if as_json and given not in {None, "json"}:
         raise UsageError(f"--json and --format {given} exclude each other")
-    ends = {".csv": "csv", ".md": "markdown", ".json": "json", ".parquet": "parquet"}
-    by_name = None if file is None else ends.get(file.suffix.lower())
+    by_name = None if file is None else ENDS.get(file.suffix.lower())
     form = "json" if as_json else given or by_name or "table"
-    if form in _BINARY and file is None and sys.stdout.isatty():
+    if form in BINARY and file is None and sys.stdout.isatty():
         raise UsageError(f"{form} is not for a screen; name a file with --output")
     return form
 
@@ -48,7 +49,7 @@ def put(answer: Answer, form: str, file: Path | None) -> None:
     """
     content = _content(answer, form, everything=file is not None)
     if file is None:
-        if form in _BINARY:
+        if form in BINARY:
             sys.stdout.buffer.write(content)
         else:
             sys.stdout.write(content.decode())
@@ -79,14 +80,14 @@ def _content(answer: Answer, form: str, *, everything: bool) -> bytes:
 
 
 def _table(answer: Answer, *, everything: bool) -> str:
-    rows, more = answer.rows, len(answer.rows) - _ON_SCREEN
-    shown = rows if everything else rows[:_ON_SCREEN]
+    rows, more = answer.rows, len(answer.rows) - ON_SCREEN
+    shown = rows if everything else rows[:ON_SCREEN]
     text = console.table(answer.columns, shown)
     if answer.truncated:
         text += f"\n… only the first {len(rows):,} rows"
     elif more > 0 and not everything:
         text += (
-            f"\n… {_ON_SCREEN:,} of {len(rows):,} rows; `--output FILE.csv` (or .parquet, .md) "
+            f"\n… {ON_SCREEN:,} of {len(rows):,} rows; `--output FILE.csv` (or .parquet, .md) "
             "takes all of them"
         )
     return text + "\n"

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from headrace.pipelines.cli import console
 from headrace.pipelines.cli.app import open_lake
 from headrace.pipelines.cli.options import json_option
+
+if TYPE_CHECKING:
+    from headrace.pipelines.generations.generation import Generation
 
 
 @click.command("views")
@@ -22,20 +25,7 @@ def views_command(ctx: click.Context, as_json: bool) -> None:
     with open_lake(ctx, read_only=True) as lake:
         line = registry.read(lake)
         wanted = registry.current_views(lake.home)
-    found: list[dict[str, Any]] = [
-        {"name": name, "kind": "table", "columns": dict(columns)}
-        for name, columns in ((name, line.columns(name)) for name in ("orders", "ledger"))
-    ]
-    found += [
-        {
-            "name": view.name,
-            "kind": f"view of {view.source}",
-            "columns": {c.name: c.type for c in view.outputs},
-            "key": [c.name for c in view.keys],
-            "sql": view.sql,
-        }
-        for view in line.views.values()
-    ]
+    found = listed(line)
     waiting = sorted(
         name
         for name in {*wanted, *line.views}
@@ -51,6 +41,25 @@ def views_command(ctx: click.Context, as_json: bool) -> None:
         )
     result = {"logic": line.logic, "views": found, "waiting": waiting}
     console.emit(result, text, as_json=as_json)
+
+
+def listed(line: Generation) -> list[dict[str, Any]]:
+    """What can be queried of a generation: name, kind, columns, and of a view key and text."""
+    found: list[dict[str, Any]] = [
+        {"name": name, "kind": "table", "columns": dict(line.columns(name))}
+        for name in ("orders", "ledger")
+    ]
+    found += [
+        {
+            "name": view.name,
+            "kind": f"view of {view.source}",
+            "columns": {c.name: c.type for c in view.outputs},
+            "key": [c.name for c in view.keys],
+            "sql": view.sql,
+        }
+        for view in line.views.values()
+    ]
+    return found
 
 
 @click.command("status")

@@ -78,7 +78,7 @@ def keep(home: Home) -> Backup | None:
         for old in kept(home)[_KEPT:]:
             old.path.unlink(missing_ok=True)
     except (OSError, ValueError, subprocess.SubprocessError) as e:
-        logger("backup").warning("not made", cause=_cause(e), folder=str(home.backups))
+        logger("backup").warning("not made", cause=cause(e), folder=str(home.backups))
         return None
     return backup
 
@@ -94,7 +94,7 @@ def shorten(home: Home) -> bool:
     try:
         said = _apart(_SHORTEN, str(home.catalog), str(_PATIENCE_MS))
     except (OSError, subprocess.SubprocessError) as e:
-        logger("backup").warning("journal not shortened", cause=_cause(e))
+        logger("backup").warning("journal not shortened", cause=cause(e))
         return False
     return said.split()[0] == "0"
 
@@ -143,6 +143,7 @@ def furthest(home: Home) -> int:
     return known
 
 
-def _cause(e: Exception) -> str:
+def cause(e: Exception) -> str:
+    """Why a copy was not made, in a line."""
     said = getattr(e, "stderr", None) or str(e)
     return (said.strip().splitlines() or [type(e).__name__])[-1]

@@ -66,10 +66,7 @@ def connect(
         read_only: nothing can be written.
         copy: a folder with a copy of the catalog, to be read in its place.
     """
-    extension, attached = target(home)
-    if copy is not None:
-        attached = f"sqlite:{copy / home.catalog.name}"
-    names = (extension, "ducklake")
+    names = extensions(home)
     # What pip installed beside DuckDB is trusted like DuckDB. To hash its 67 MB for a signature
     # took each connection 0.27 s, most of a short command (docs/decisions/0011).
     con = engine(home, settings, unsigned=all(packaged(name) for name in names), scratch=copy)
@@ -77,11 +74,9 @@ def connect(
         for name in names:
             load_extension(con, name)
     con.execute("SET allow_unsigned_extensions = false")  # nobody can turn it on again
-    mode = f"DATA_PATH {literal(home.data)}, OVERRIDE_DATA_PATH true"  # a home can be moved
-    mode += ", READ_ONLY" if read_only else ""
     try:
-        with _password(con, home, settings) as named:
-            con.execute(f"ATTACH {literal(f'ducklake:{attached}')} AS lake ({mode}{named})")
+        with password(con, home, settings) as named:
+            con.execute(attach_sql(home, read_only=read_only, copy=copy, named=named))
     except duckdb.Error as e:
         con.close()
         if out_of_memory(e):
@@ -99,12 +94,46 @@ def connect(
     return con
 
 
+def attach_sql(
+    home: Home,
+    *,
+    read_only: bool,
+    copy: Path | None = None,
+    alias: str = "lake",
+    named: str = "",
+) -> str:
+    """The ATTACH of a home's lake.
+
+    Args:
+        home: whose lake.
+        read_only: nothing can be written.
+        copy: a folder with a copy of the catalog, to be read in its place.
+        alias: an identifier of SQL.
+        named: another option of ATTACH, such as the one that `password` gives.
+    """
+    attached = target(home)[1] if copy is None else f"sqlite:{copy / home.catalog.name}"
+    mode = f"DATA_PATH {literal(home.data)}, OVERRIDE_DATA_PATH true"  # a home can be moved
+    mode += ", READ_ONLY" if read_only else ""
+    return f"ATTACH {literal(f'ducklake:{attached}')} AS {alias} ({mode}{named})"
+
+
+def extensions(home: Home) -> tuple[str, str]:
+    """The extensions of DuckDB that read a home's lake, in the order to load them."""
+    return target(home)[0], "ducklake"
+
+
+def loading(name: str) -> list[str]:
+    """The statements that load an extension: from its Python package, if there is one."""
+    file = packaged(name)
+    if file is not None:
+        return [f"LOAD {literal(file)}"]
+    return [f"INSTALL {name}", f"LOAD {name}"]
+
+
 def load_extension(con: duckdb.DuckDBPyConnection, name: str) -> None:
     """Load an extension from its Python package; where there is none, let DuckDB install it."""
-    file = packaged(name)
-    if file is None:
-        con.execute(f"INSTALL {name}")
-    con.execute(f"LOAD {name if file is None else literal(file)}")
+    for statement in loading(name):
+        con.execute(statement)
 
 
 def packaged(name: str) -> Path | None:
@@ -214,7 +243,7 @@ def keywords(url: str) -> str:
 
 
 @contextlib.contextmanager
-def _password(con: duckdb.DuckDBPyConnection, home: Home, settings: Settings) -> Iterator[str]:
+def password(con: duckdb.DuckDBPyConnection, home: Home, settings: Settings) -> Iterator[str]:
     """The option of ATTACH that names the password. There is a secret only while it attaches.
 
     So no statement, message, list or environment holds it. It is bound, which loads pandas where

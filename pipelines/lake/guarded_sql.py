@@ -9,7 +9,9 @@ import contextlib
 import json
 import re
 import threading
+import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -69,6 +71,8 @@ def check_select(sql: str, con: duckdb.DuckDBPyConnection) -> None:
             )
 
 
+_PAUSE: Final = 0.02
+"""Seconds between two times that a statement is told to stop."""
 _EXPLAIN: Final = re.compile(r"^\s*EXPLAIN\s+(ANALYZE\s+)?", re.IGNORECASE)
 _TABLE: Final = "@"
 """Before the name of a function that stands where a table could."""
@@ -147,10 +151,7 @@ def select(
     """
     with _interrupted_after(lake.con, timeout):
         try:
-            # To bind loads pandas, where that is not kept out: only who binds pays for it.
-            cursor = lake.con.execute(sql, dict(params)) if params else lake.con.execute(sql)
-            described = cursor.description or []
-            rows = cursor.fetchall() if max_rows is None else cursor.fetchmany(max_rows + 1)
+            described, rows = _run(lake.con, sql, max_rows, params)
         except duckdb.InterruptException as e:
             raise QueryError(
                 f"the query took longer than {timeout}; narrow it, or raise the limit"
@@ -167,6 +168,35 @@ def select(
         tuple(rows[:max_rows]),
         max_rows is not None and len(rows) > max_rows,
     )
+
+
+def _run(
+    con: duckdb.DuckDBPyConnection,
+    sql: str,
+    max_rows: int | None,
+    params: Mapping[str, object] | None,
+) -> tuple[list[Any], list[tuple[Any, ...]]]:
+    """Run a statement, so that ctrl-C stops it: gives its columns and rows.
+
+    In a thread of its own. In the main one, DuckDB looks for ctrl-C only between its tasks, and
+    some joins are one task of hours; `interrupt` is seen at the next thousand rows.
+    """
+
+    def run() -> tuple[list[Any], list[tuple[Any, ...]]]:
+        # To bind loads pandas, where that is not kept out: only who binds pays for it.
+        cursor = con.execute(sql, dict(params)) if params else con.execute(sql)
+        described = cursor.description or []
+        return described, cursor.fetchall() if max_rows is None else cursor.fetchmany(max_rows + 1)
+
+    with ThreadPoolExecutor(1) as apart:
+        running = apart.submit(run)
+        try:
+            return running.result()
+        except KeyboardInterrupt:
+            while not running.done():  # DuckDB forgets one that comes just before it begins
+                con.interrupt()
+                time.sleep(_PAUSE)
+            raise
 
 
 def as_ours(e: duckdb.Error) -> Exception:

@@ -49,7 +49,7 @@ _BESIDE = (
 )  # fmt: skip
 """What is there for a moment, beside the place that it belongs to."""
 
-LOCKS = ("commit", "speed", "batch", "index", "ingest", "flow", "serve")
+LOCKS = ("commit", "speed", "batch", "index", "ingest", "flow", "serve", "backup")
 """The locks of a home. `commit` is held for one transaction, or a few; the others while
 the work runs."""
 

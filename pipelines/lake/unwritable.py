@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import tempfile
 import time
 from pathlib import Path
 from typing import Final
 
 from headrace.pipelines.errors import HomeError, StorageError
+from headrace.pipelines.lake import backups
 from headrace.pipelines.lake.home import Home
 
 _TRIES: Final = 40
@@ -74,3 +76,29 @@ def copied(home: Home) -> Path:
         f"the catalog {home.catalog} changed each time it was copied; try again, or read it where "
         "the home can be written"
     )
+
+
+def copied_for_others(home: Home) -> Path:
+    """A folder with a copy of the catalog that outlives this process, for DuckDB itself to read.
+
+    One a home and user, below `XDG_CACHE_HOME`; the next copy takes its place, in one step.
+
+    Raises:
+        StorageError: it changed all the time, or the copy cannot be written.
+    """
+    caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    folder = Path(caches).absolute() / "headrace" / home.log_id
+    source = copied(home)
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        fresh = folder / f"{home.catalog.name}.{os.getpid()}"
+        backups.copy(source / home.catalog.name, fresh)
+        fresh.replace(folder / home.catalog.name)
+    except (OSError, subprocess.SubprocessError) as e:
+        raise StorageError(
+            f"a copy of the catalog of {home.path} cannot be written into {folder} ({e}); let "
+            "XDG_CACHE_HOME name a folder that can be written"
+        ) from e
+    finally:
+        shutil.rmtree(source, ignore_errors=True)
+    return folder

@@ -16,6 +16,7 @@ from headrace.pipelines.generations import registry
 from headrace.pipelines.lake import backups, checksums, durable, failpoints
 from headrace.pipelines.lake.connect import literal
 from headrace.pipelines.lake.lake import Lake
+from headrace.pipelines.logs import logger
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,13 @@ def maintain(lake: Lake) -> Maintained:
     _record_merged(lake)
     # Before old files go: from here on, no copy names a file that a merge replaced.
     backups.keep(lake.home)
-    deleted = _clean_up(lake)
+    with contextlib.ExitStack() as held:
+        try:
+            held.enter_context(lake.home.lock("backup", wait=0))
+        except LockError as e:  # it reads files that no later state may name
+            logger("maintenance").warning("old files stay until the next round", cause=str(e))
+            return Maintained(merged, dropped, 0)
+        deleted = _clean_up(lake)
     _forget_digests(lake)
     return Maintained(merged, dropped, deleted)
 

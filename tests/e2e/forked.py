@@ -28,7 +28,8 @@ _LONGEST = 120
 """Seconds of a command: a hang is a bug as well."""
 _OURS = (
     "log.segments", "log.binding", "batch.run", "cli.query", "cli.generations", "cli.ingest",
-    "cli.speed", "cli.batch", "cli.status", "cli.verify", "cli.operations",
+    "cli.speed", "cli.batch", "cli.status", "cli.verify", "cli.operations", "cli.backup",
+    "operations.backup.save", "operations.backup.restore",
     "operations.maintenance", "replay.build", "replay.promote", "speed.layer", "quality.verify",
     "views.load",
 )  # fmt: skip

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
+import sqlite3
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -202,3 +204,12 @@ def test_the_checks_are_a_list_that_can_be_added_to() -> None:
         f"check_{name.replace(' ', '_')}" for name in {*CHECKS, "broker", "topic"}
     }
     assert examine.wrong([]) == []
+
+
+def test_a_catalog_that_was_put_back_lets_readers_and_writers_be(filled: Headrace) -> None:
+    filled.json("maintain")  # which keeps a copy
+    for file in filled.home.glob("catalog.sqlite*"):
+        file.unlink()
+    filled.json("doctor", "--repair")
+    with contextlib.closing(sqlite3.connect(filled.home / "catalog.sqlite")) as catalog:
+        assert catalog.execute("PRAGMA journal_mode").fetchone() == ("wal",)

@@ -392,3 +392,22 @@ def test_the_doctor_finds_that_the_broker_is_away_and_that_the_topic_is_another(
     make_anew(home)
     ((state, what),) = findings(home, "broker")
     assert (state, "is another topic" in what) == ("wrong", True)
+
+
+def test_a_home_that_was_restored_reads_its_topic_on_from_its_own_position(
+    home: Home, tmp_path: Path
+) -> None:
+    home.json("backup", tmp_path / "kept")
+    home.append(LINES[20:])
+    home.once()
+    made = Home(tmp_path / "new", home.url, kafka_group="")
+    told = made.json("restore", tmp_path / "kept")
+    assert told["certificate"]["equal"] is True
+    assert sum(told["position"].values()) == 20
+    assert made.once()["events"] == len(LINES) - 20
+    for each in (home, made):
+        each.check()
+    assert made.rows("FROM orders ORDER BY ALL") == home.rows("FROM orders ORDER BY ALL")
+    home.json("backup", tmp_path / "kept")
+    outcome = made.run("backup", tmp_path / "kept")
+    outcome.refused(1, "holds appends that this home does not have")

@@ -104,3 +104,53 @@ def test_what_is_committed_elsewhere_is_seen_by_the_next_query(shut: Path, tmp_p
         reader.stdin.flush()
         assert reader.stdout.readline() == "11\n"
         reader.stdin.close()
+
+
+def test_duckdb_itself_reads_a_home_that_cannot_be_written_from_a_copy_of_its_catalog(
+    shut: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "a 'cache'"))
+    before = sorted((str(p), p.stat().st_mtime_ns) for p in shut.rglob("*"))
+    told = as_reader(shut, "attach", "--json")
+    assert told.returncode == 0, told.stderr
+    found = json.loads(told.stdout)
+    assert found["copied"]
+    assert "reads a copy of its catalog" in as_reader(shut, "attach").stdout
+    program = (
+        "import json, sys, duckdb\n"
+        "con = duckdb.connect()\n"
+        "for statement in json.load(sys.stdin): con.execute(statement)\n"
+        "print(con.execute('SELECT count(*) FROM orders').fetchone()[0])\n"
+    )
+    plain = subprocess.run(
+        [*AS_OTHERS, sys.executable, "-I", "-c", program],
+        input=json.dumps(found["statements"]), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert plain.stdout == "8\n", plain.stderr
+    ours = (
+        "import duckdb, headrace, sys\n"
+        "con = duckdb.connect()\n"
+        "print(headrace.attach(con, sys.argv[1]).copied)\n"
+        "print(con.execute('SELECT count(*) FROM orders').fetchone()[0])\n"
+    )
+    also = subprocess.run(
+        [*AS_OTHERS, sys.executable, "-c", ours, str(shut)],
+        capture_output=True, text=True, check=False, cwd=REPOSITORY,
+    )  # fmt: skip
+    assert also.stdout == "True\n8\n", also.stderr
+    assert sorted((str(p), p.stat().st_mtime_ns) for p in shut.rglob("*")) == before
+    (copy,) = (tmp_path / "a 'cache'" / "headrace").iterdir()
+    assert [p.name for p in copy.glob("catalog.sqlite*") if "-" not in p.name] == ["catalog.sqlite"]
+    assert copy.stat().st_mode & 0o077 == 0
+
+
+def test_a_home_that_cannot_be_written_can_be_backed_up(shut: Path, tmp_path: Path) -> None:
+    before = sorted((str(p), p.stat().st_mtime_ns) for p in shut.rglob("*"))
+    done = as_reader(shut, "backup", str(tmp_path / "kept"))
+    assert done.returncode == 0, done.stderr
+    assert sorted((str(p), p.stat().st_mtime_ns) for p in shut.rglob("*")) == before
+    made = Headrace(tmp_path / "new")
+    assert made.json("restore", tmp_path / "kept")["certificate"]["equal"] is True
+    made.json("append", write(tmp_path / "more.ndjson", events(3, seed=99)))
+    made.json("speed", "--once")
+    assert made.rows("SELECT count(*) FROM orders") == [[11]]

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import duckdb
 import pytest
 
+import headrace
 from headrace.pipelines import settings
 from headrace.pipelines.bootstrap import open_lake
 from tests.e2e.command import Headrace
@@ -205,3 +208,41 @@ def test_the_doctor_knows_where_the_catalog_is(home: Home, tmp_path: Path) -> No
     assert any("back up that database" in f["what"] for f in told if f["check"] == "backups")
     assert home.run("doctor", "--repair").code == 0
     assert os.environ.get("HEADRACE_CATALOG_PASSWORD") is None
+
+
+def test_duckdb_itself_attaches_it_and_no_password_is_printed(
+    home: Home, server: Server, tmp_path: Path
+) -> None:
+    append(home, tmp_path, LINES[:40])
+    home.json("speed", "--once")
+    outcome = home.run("attach")
+    assert outcome.code == 0, outcome.err
+    assert "PGPASSWORD" in outcome.out
+    assert server.password not in outcome.out + home.run("attach", "--json").out
+    told = home.json("attach")
+    program = (
+        "import json, sys, duckdb\n"
+        "con = duckdb.connect()\n"
+        "for statement in json.load(sys.stdin): con.execute(statement)\n"
+        "print(con.execute('SELECT sum(event_count)::BIGINT FROM orders').fetchone()[0])\n"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-I", "-c", program], input=json.dumps(told["statements"]),
+        env={**os.environ, "PGPASSWORD": server.password},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    expected = home.rows("SELECT sum(event_count) FROM orders")[0][0]
+    assert ran.stdout.strip() == str(expected), ran.stderr
+    con = duckdb.connect()
+    found = headrace.attach(con, home.home, catalog_password=server.password)
+    assert con.execute("SELECT count(*) FROM orders").fetchone() is not None
+    assert server.password not in str(found)
+    assert con.execute("FROM duckdb_secrets()").fetchall() == []
+    con.close()
+
+
+def test_a_backup_of_it_is_refused_and_says_what_to_do(home: Home, tmp_path: Path) -> None:
+    append(home, tmp_path, LINES[:5])
+    outcome = home.run("backup", tmp_path / "kept")
+    outcome.refused(2, "pg_dump", str(home.home / "lake"))
+    assert not (tmp_path / "kept").exists()

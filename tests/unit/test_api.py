@@ -21,6 +21,7 @@ from tests.unit.pages import ROOT
 
 NAMES = [
     "Answer",
+    "Attachment",
     "BrokerError",
     "Certificate",
     "ContractError",
@@ -39,6 +40,8 @@ NAMES = [
     "UsageError",
     "ViewError",
     "append",
+    "attach",
+    "backup",
     "batch",
     "check",
     "connect",
@@ -48,6 +51,7 @@ NAMES = [
     "promote",
     "publish",
     "replay",
+    "restore",
     "rollback",
     "speed",
     "verify",

@@ -1,7 +1,8 @@
 """The documentation holds: links resolve, commands exist, marked snippets run.
 
 A code block is marked for execution by a comment on the line before it: `<!-- run: KIND -->` with
-`python`, `shell`, `sql` (plain DuckDB), `view` or `event`.
+`python`, `shell`, `view` or `event`. The guide on queries is run block by block in
+test_docs_querying.py.
 """
 
 from __future__ import annotations
@@ -21,7 +22,6 @@ import pytest
 
 from headrace.pipelines import bootstrap, settings
 from headrace.pipelines.cli.app import _COMMANDS, app
-from headrace.pipelines.generations import registry
 from headrace.pipelines.generator.generator import generate
 from headrace.pipelines.ingest.append import append_lines
 from headrace.pipelines.ingest.ndjson import Line
@@ -169,15 +169,6 @@ def test_every_event_in_the_pages_is_accepted(snippet: Snippet) -> None:
     assert decode([snippet.code.encode()]).events.num_rows == 1
 
 
-@pytest.mark.parametrize("snippet", snippets("sql"))
-def test_every_sql_in_the_pages_runs_in_plain_duckdb(snippet: Snippet, place: Path) -> None:
-    con = attached(place)
-    own = snippet.code.replace("AS lake", "AS again")  # the page's own ATTACH has to work as well
-    for statement in duckdb.extract_statements(own):
-        con.execute(statement)
-    con.close()
-
-
 @pytest.mark.parametrize("snippet", snippets("python"))
 def test_every_python_in_the_pages_runs(snippet: Snippet, place: Path) -> None:
     # In a process of its own: what a reader types starts from nothing.
@@ -192,8 +183,6 @@ def test_every_python_in_the_pages_runs(snippet: Snippet, place: Path) -> None:
 @pytest.mark.thorough
 @pytest.mark.parametrize("snippet", snippets("shell"))
 def test_every_marked_command_line_in_the_pages_succeeds(snippet: Snippet, place: Path) -> None:
-    if "--home backup" in snippet.code:
-        exec(steps_with("source.backup"), {})  # noqa: S102 - the page's own steps, in order
     if "--home rescued" in snippet.code:
         rescue(place)
     run = ["bash", "-euo", "pipefail", "-c", snippet.code]
@@ -235,14 +224,6 @@ def test_plain_duckdb_cannot_write_where_the_guide_says_read_only(place: Path) -
     with pytest.raises(duckdb.Error, match="read-only"):
         con.execute("DELETE FROM lake.sys.commits")
     con.close()
-
-
-def test_the_backup_in_the_guide_is_a_home_that_can_be_proved(place: Path) -> None:
-    exec(steps_with("source.backup"), {})  # noqa: S102 - what the page says
-    with bootstrap.open_lake(settings.load(place / "backup")) as copy:
-        certificate = verify(copy)
-        assert certificate.equal
-        assert certificate.events == registry.read(copy).position.total > 0
 
 
 def test_a_home_works_after_it_was_moved(place: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import sqlite3
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -52,6 +53,9 @@ def restore(settings: Settings, source: Path | None, say: repair_segments.Say) -
     aside = _aside(home)
     fresh = home.path / "catalog.sqlite.new"
     shutil.copyfile(best.path, fresh)
+    with contextlib.closing(sqlite3.connect(fresh)) as put_back:
+        # A copy is one file. Readers and writers of it would stall each other for seconds.
+        put_back.execute("PRAGMA journal_mode=WAL")
     durable.sync_file(fresh)
     for file in home.path.glob("catalog.sqlite*"):
         if file != fresh:

@@ -1,0 +1,1 @@
+"""A whole home as a folder to keep elsewhere, and a home made from it again, proven."""
