@@ -247,7 +247,7 @@ def test_a_thousands_mark_groups_three_digits(tmp_path: Path, price: str, net: s
 )
 def test_a_price_that_breaks_the_marks_is_rejected_with_the_rule(price: str, rule: str) -> None:
     with pytest.raises(ValueError, match=re.escape(rule)):
-        Notation(",", ".").price(price)
+        Notation(",", ".").amount(price)
 
 
 @pytest.mark.parametrize(
@@ -266,9 +266,9 @@ def test_a_quantity_of_a_spreadsheet_is_whole() -> None:
 
 def test_a_price_of_three_places_is_taken_only_if_the_mapping_names_the_mark() -> None:
     with pytest.raises(ValueError, match=r"1\.249 can be 1\.249 or 1249; say decimal_mark"):
-        Notation().price("1.249")
-    assert Notation(".").price("1.249") == 12_490
-    assert Notation().price("1.2490") == 12_490
+        Notation().amount("1.249")
+    assert Notation(".").amount("1.249") == 12_490
+    assert Notation().amount("1.2490") == 12_490
 
 
 def test_a_file_without_a_mapped_column_is_refused_with_its_columns(tmp_path: Path) -> None:
