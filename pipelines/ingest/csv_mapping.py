@@ -233,8 +233,8 @@ _REMEDIES: Final[Mapping[str, str]] = {
     "quote": "give one character that is no space or line end, or none",
     "decimal_mark": 'give "." or ","',
     "thousands_mark": "give one character that is no digit and no minus, or none",
-    "time.format": 'give "iso", "excel", "excel-date", or letters of strptime with one meaning: '
-    "%I with %p, and no %Z",
+    "time.format": 'give "iso", or letters of strptime with one meaning: %I with %p, and no %Z; '
+    'or "excel" or "excel-date"',
     "time.twice": 'give "reject", "first" or "second"',
     "negative_quantity": 'give "return" or "reject"',
     "paid": "give true or false",

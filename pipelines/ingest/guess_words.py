@@ -14,8 +14,10 @@ from typing import Final
 _SURE_WORDS: Final[Mapping[str, str]] = {
     "order_id": "order orderid ordernumber orderno ordernr ordername bestellnummer bestellnr "
     "bestellid bestellung auftragsnummer auftragsnr auftrag commande ncommande nocommande "
-    "idcommande numcommande numerocommande numerodecommande refcommande referencecommande pedido "
-    "npedido nopedido idpedido numpedido numeropedido numerodepedido ordine nordine idordine "
+    "idcommande numcommande numerocommande numerodecommande ndecommande nodecommande "
+    "refcommande referencecommande pedido "
+    "npedido nopedido ndepedido nodepedido idpedido numpedido numeropedido "
+    "numerodepedido ordine nordine idordine "
     "numordine numeroordine numerodordine salesrecordnumber",
     "time": "ordertime orderdate orderdatetime orderedat createdat created purchasedate saledate "
     "datetime timestamp bestelldatum bestellzeitpunkt auftragsdatum zeitpunkt zeitstempel "

@@ -103,8 +103,8 @@ def _foreseen(path: Path) -> Iterator[None]:
         raise
     except Exception as e:  # openpyxl raises what zipfile, XML and its own parts raise
         raise ContractError(
-            f"{path} is a ZIP archive, but no Excel workbook that can be read "
-            f"({type(e).__name__}: {e}); unpack it, or save it as .xlsx or CSV"
+            f"{path} is a ZIP archive or an Excel workbook; unpack it, or save it as .xlsx or CSV: "
+            f"it cannot be read as a workbook ({type(e).__name__}: {e}). Nothing of it was recorded"
         ) from e
 
 
