@@ -243,9 +243,9 @@ def _report(ctx: click.Context, total: Any, as_json: bool, source: str) -> None:
 
 
 def _twins_text(twins: dict[str, int]) -> str:
-    """How many identical rows there were, and what was done with them."""
-    done = {"sum": "counted again", "once": "counted once", "reject": "rejected"}
-    return "".join(f", {count:,} identical rows {done[how]}" for how, count in twins.items())
+    """How many identical rows there were, and what was done with them, if that is not said yet."""
+    done = {"sum": "counted again", "reject": "rejected"}
+    return "".join(f", {n:,} identical rows {done[how]}" for how, n in twins.items() if how in done)
 
 
 _FORMATS = ("cloudevents", "uci-online-retail", "csv")
