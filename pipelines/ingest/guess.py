@@ -56,7 +56,8 @@ class Guess:
 
     def say(self, key: str, value: object) -> None:
         """Write a key."""
-        self.keys[key] = json.dumps(value, ensure_ascii=False)
+        text = json.dumps(value, ensure_ascii=False)
+        self.keys[key] = "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text)
 
     def ask(self, key: str, could: str, why: str) -> None:
         """Leave a key open."""
@@ -65,7 +66,9 @@ class Guess:
 
     def note(self, key: str, text: str) -> None:
         """Say something about a key."""
-        self.notes.setdefault(key, []).append(text)
+        # A comment is one line of printable text, whatever stands in the file.
+        safe = "".join(c if c.isprintable() else "\ufffd" for c in text)
+        self.notes.setdefault(key, []).append(safe)
 
     def as_json(self) -> dict[str, object]:
         """For `--json`."""

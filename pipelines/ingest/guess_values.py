@@ -50,7 +50,8 @@ class Reading:
 def signs_of(values: Collection[str]) -> list[str]:
     """The signs and codes of currencies that stand before or behind amounts."""
     found = (_SIGN.search(value) for value in values)
-    return sorted({match[1] or match[2] for match in found if match is not None})
+    signs = {match[1] or match[2] for match in found if match is not None}
+    return sorted(sign for sign in signs if sign.isprintable())
 
 
 def marks_of(values: Collection[str], sign: str) -> Reading:

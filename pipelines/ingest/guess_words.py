@@ -114,7 +114,11 @@ def known(names: Sequence[str]) -> int:
 
 def columns_of(field: str, names: Sequence[str]) -> list[str]:
     """The columns that could be a field: those that say so, or else those that might."""
-    usable = {name: plain(name) for name in names if name.strip() and "%" not in name}
+    usable = {
+        name: plain(name)
+        for name in names
+        if name.strip() and name.isprintable() and "%" not in name
+    }
     for words in (_SURE, _PERHAPS):
         found = [name for name, bare in usable.items() if bare in words.get(field, ())]
         if found:

@@ -1,4 +1,4 @@
-"""What an import tells: identical rows, whoever brings the file in, and calls that make no sense."""
+"""What an import tells: identical rows, whoever brings the file in, and senseless calls."""
 
 from __future__ import annotations
 

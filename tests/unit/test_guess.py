@@ -89,6 +89,17 @@ def test_names_with_line_ends_and_quotes_make_no_broken_mapping(tmp_path: Path) 
     assert document["columns"]["order_id"] == "Order"
 
 
+def test_a_value_that_cannot_be_printed_makes_no_broken_mapping(tmp_path: Path) -> None:
+    found = guessed(tmp_path, "Order;Date;SKU;Qty;Unit price", "1;2026-03-01;m;1;7.50\0")
+    assert tomllib.loads(found.toml())["columns"]["unit_price"] == "Unit price"
+
+
+def test_a_mark_that_cannot_be_seen_is_written_by_its_number(tmp_path: Path) -> None:
+    found = guessed(tmp_path, "Order;Date;SKU;Qty;Unit price", "1;2026-03-01;m;1;1\u00a0249,50")
+    assert 'thousands_mark = "\\u00a0"' in found.toml()
+    assert tomllib.loads(found.toml())["thousands_mark"] == "\u00a0"
+
+
 @pytest.mark.parametrize("text", ["", "\n\n", "just words\nand more\n"])
 def test_a_file_without_columns_is_refused(text: str, tmp_path: Path) -> None:
     with pytest.raises(ContractError, match=r"is empty|no delimiter"):
