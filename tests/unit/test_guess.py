@@ -65,6 +65,12 @@ def test_a_date_of_two_readings_is_told_with_both(tmp_path: Path) -> None:
     assert "time.format" in found.open
 
 
+def test_a_year_of_two_digits_can_stand_first_or_last(tmp_path: Path) -> None:
+    found = guessed(tmp_path, "Order,Date,SKU,Qty,Unit price", "1,13.04.26,mug,2,7.50")
+    (note,) = found.notes["time.format"]
+    assert "'13.04.26' is 13 April 2026 by '%d.%m.%y' or 26 April 2013 by '%y.%m.%d'" in note
+
+
 def test_marks_of_two_readings_are_told_with_both(tmp_path: Path) -> None:
     found = guessed(tmp_path, "Order;Date;SKU;Qty;Unit price", "1;2026-03-01;mug;2;1.249")
     assert found.notes["decimal_mark"] == ["'1.249' is 1.249 or 1249.00"]

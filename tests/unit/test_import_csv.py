@@ -143,6 +143,18 @@ def test_a_bad_csv_row_is_rejected_with_line_bytes_and_reason(case: str, tmp_pat
     assert len(events_of(imported)[0]["data"]["lines"]) == 2
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be", "utf-8-sig", "latin-1"])
+def test_the_bytes_of_a_rejected_row_are_those_of_the_file(encoding: str, tmp_path: Path) -> None:
+    bad = MUG.replace("mug", "Käse").replace("2026", "2o26")
+    path = shop_file(tmp_path, MUG, bad)
+    content = path.read_text(encoding="utf-8").encode(encoding)
+    path.write_bytes(content)
+    (imported,) = csv_orders([path], replace(MAPPING, encoding=encoding))
+    (rejected,) = imported.rejected
+    assert rejected.raw in content
+    assert rejected.raw.decode(encoding.removesuffix("-sig")) == bad
+
+
 def test_rows_in_events_rejected_and_blank_add_up(tmp_path: Path) -> None:
     rows = (MUG, "", "nonsense", MUG.replace("o-1", "o-2"), "", MUG)
     (imported,) = csv_orders([shop_file(tmp_path, *rows)], MAPPING)
