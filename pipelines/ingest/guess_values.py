@@ -22,7 +22,8 @@ _SPACES: Final = re.compile(r"-?[0-9.,'’\u00a0\u202f ]*[0-9]")  # noqa: RUF001
 _SIGN: Final = re.compile(r"^-?\s*([^\s\d.,'’()-]{1,4})\s*-?\d|\d\s*([^\s\d.,'’()-]{1,4})$")  # noqa: RUF001
 _DAYS: Final = (
     "%d.%m.%Y", "%d.%m.%y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y", "%d/%m/%y", "%m/%d/%y",
-    "%d-%m-%y", "%m-%d-%y", "%y-%m-%d", "%y/%m/%d", "%y.%m.%d", "%Y/%m/%d", "%Y.%m.%d", "%d %b %Y", "%d %B %Y", "%b %d, %Y",
+    "%d-%m-%y", "%m-%d-%y", "%y-%m-%d", "%y/%m/%d", "%y.%m.%d",
+    "%Y/%m/%d", "%Y.%m.%d", "%d %b %Y", "%d %B %Y", "%b %d, %Y",
     "%B %d, %Y", "%d-%b-%Y", "%d-%b-%y",
 )  # fmt: skip
 _CLOCKS: Final = (
