@@ -132,9 +132,8 @@ def uci_command(
 
 
 @import_command.command("csv")
-@click.option(
-    "--mapping", required=True, type=click.Path(path_type=Path), help="TOML: columns to fields."
-)
+@click.option("--mapping", type=click.Path(path_type=Path), help="TOML: columns to fields.")
+@click.option("--guess", is_flag=True, help="Print a mapping to start from; import nothing.")
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
 @_replace_option
 @_reason_option
@@ -142,21 +141,43 @@ def uci_command(
 @click.pass_context
 def csv_command(
     ctx: click.Context,
-    mapping: Path,
+    mapping: Path | None,
+    guess: bool,
     paths: tuple[Path, ...],
     replaces: str | None,
     reason: str,
     as_json: bool,
 ) -> None:
-    """Import CSV files whose columns a mapping explains (docs/guides/csv-import.md)."""
+    """Import CSV files and Excel workbooks whose columns a mapping explains.
+
+    `-` is standard input. See docs/guides/csv-import.md.
+    """
     from headrace.pipelines.ingest.csv_mapping import CsvMapping
     from headrace.pipelines.ingest.csv_orders import csv_orders
 
+    if guess:
+        if replaces is not None:
+            raise UsageError("--guess imports nothing, so there is nothing to --replace")
+        _guess(mapping, paths, as_json=as_json)
+        return
+    if mapping is None:
+        raise UsageError(
+            "--mapping is missing; `headrace import csv --guess FILE` prints one to start from"
+        )
     chosen = CsvMapping.load(mapping)
     _import(
         ctx, paths, lambda files: csv_orders(files, chosen),
         replaces=replaces, reason=reason, as_json=as_json,
     )  # fmt: skip
+
+
+def _guess(mapping: Path | None, paths: tuple[Path, ...], *, as_json: bool) -> None:
+    from headrace.pipelines.ingest.guess import guess
+
+    if mapping is not None or len(paths) != 1:
+        raise UsageError("--guess takes one file and no --mapping; it prints the mapping")
+    found = guess(paths[0])
+    console.emit(found.as_json(), found.toml().rstrip("\n"), as_json=as_json)
 
 
 def _import(
@@ -173,8 +194,8 @@ def _import(
 
     files: list[Path] = []
     for path in paths:
-        found = sorted(path.glob("*.csv")) if path.is_dir() else [path]
-        if not path.exists():
+        found = _files_in(path) if path.is_dir() else [path]
+        if not path.exists() and str(path) != "-":
             raise UsageError(f"{path} does not exist; name CSV files or a folder of them")
         if not found:
             raise UsageError(f"{path} holds no .csv file; name CSV files or a folder of them")
@@ -197,10 +218,16 @@ def _import(
     _report(ctx, total, as_json, f"{len(files)} files")
 
 
+def _files_in(folder: Path) -> list[Path]:
+    """The CSV files of a folder, compressed or not."""
+    return sorted(path for end in ("", ".gz", ".zst") for path in folder.glob(f"*.csv{end}"))
+
+
 def _report(ctx: click.Context, total: Any, as_json: bool, source: str) -> None:
     text = f"{source}: {total.accepted:,} accepted, {total.quarantined:,} quarantined"
     for what, count in total.skipped.items():
         text += f", {count:,} {what} skipped"
+    text += _twins_text(total.identical_rows or {})
     runs = list(total.imports.values())
     if len(runs) == 1:
         text += f"; import {runs[0]}"
@@ -210,8 +237,15 @@ def _report(ctx: click.Context, total: Any, as_json: bool, source: str) -> None:
         text += " (there was no event in it)"
     if total.quarantined:
         text += "; `headrace quarantine ls` says why"
+    text = "\n".join([text, *(f"warning: {each}" for each in total.warnings)])
     console.emit(total.as_json(), text, as_json=as_json)
     ctx.exit(1 if total.quarantined and not total.accepted else 0)
+
+
+def _twins_text(twins: dict[str, int]) -> str:
+    """How many identical rows there were, and what was done with them, if that is not said yet."""
+    done = {"sum": "counted again", "reject": "rejected"}
+    return "".join(f", {n:,} identical rows {done[how]}" for how, n in twins.items() if how in done)
 
 
 _FORMATS = ("cloudevents", "uci-online-retail", "csv")
@@ -257,7 +291,9 @@ def landed_text(found: Landed) -> str:
         text += f", {found.copies:,} have the content of one that did"
     for what, count in found.skipped.items():
         text += f", {count:,} {what} skipped"
-    lines = [f"{path}: still written, left alone" for path in found.unfinished]
+    text += _twins_text(found.identical_rows)
+    lines = [f"warning: {each}" for each in found.warnings]
+    lines += [f"{path}: still written, left alone" for path in found.unfinished]
     lines += [
         f"{path}: changed after it landed, not read again; give what is new another name"
         for path in found.changed

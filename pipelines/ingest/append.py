@@ -26,16 +26,29 @@ class Total:
     position: Position = field(default_factory=lambda: Position(()))
     skipped: dict[str, int] = field(default_factory=dict)
     imports: dict[str, str] = field(default_factory=dict)
+    identical_rows: dict[str, int] | None = None
+    """Of an import: by what was done with them. None: nobody looked."""
+    warnings: list[str] = field(default_factory=list)
 
     def as_json(self) -> dict[str, object]:
         """For `--json`."""
+        twins = {"identical_rows": self.identical_rows, "warnings": self.warnings}
         return {
             "accepted": self.accepted,
             "quarantined": self.quarantined,
             "skipped": self.skipped,
             "imports": self.imports,
+            **(twins if self.identical_rows is not None else {}),
             "position": self.position.as_dict(),
         }
+
+    def count_twins(self, file: ImportedFile) -> None:
+        """Add what a file has of identical rows."""
+        if file.identical_rows is not None:
+            known = self.identical_rows or {}
+            new = {what: known.get(what, 0) + n for what, n in file.identical_rows.items()}
+            self.identical_rows = known | new
+            self.warnings += file.warnings
 
 
 def append_lines(lake: Lake, lines: Iterable[Line]) -> Total:
@@ -84,6 +97,7 @@ def import_files(
     """
     skipped: dict[str, int] = {}
     imports: dict[str, str] = {}
+    seen = Total()
     rejected: list[tuple[str, bytes, str]] = []
     voids: Sequence[Line] = ()
     if replaces is not None:
@@ -96,6 +110,7 @@ def import_files(
             import_runs.check_not_void(lake, file)
             if file.import_id is not None:
                 imports[str(file.path)] = file.import_id
+            seen.count_twins(file)
             for what, count in file.skipped.items():
                 skipped[what] = skipped.get(what, 0) + count
             rejected.extend((f"{file.path}:{r.line_no}", r.raw, r.reason) for r in file.rejected)
@@ -104,6 +119,7 @@ def import_files(
 
     total = append_lines(lake, lines())
     total.skipped, total.imports = skipped, imports
+    total.identical_rows, total.warnings = seen.identical_rows, seen.warnings
     if rejected:
         from headrace.schemas.decode import EVENTS_SCHEMA
 

@@ -2,6 +2,10 @@
 
 Every record of a file ends up in an event, in a counted `skipped`, or in `rejected` with its
 line number, its bytes and a reason. Nothing is dropped in silence.
+
+Python's own `csv` reads it, not Polars: Polars gives neither the line on which a record begins,
+once a quoted field holds a line end, nor its bytes; and a record of another length it fills up, or
+refuses the file.
 """
 
 from __future__ import annotations
@@ -26,6 +30,7 @@ if TYPE_CHECKING:
 # Money is counted in ten-thousandths of the currency's unit while it is added up.
 UNIT = 10_000
 _MONEY = re.compile(r"(-?)([0-9]{1,14})(?:\.([0-9]{1,4})0*)?", re.ASCII)
+_BIG_ENDIAN = (b"\xfe\xff", b"\x00\x00\xfe\xff")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _NOT_UTF8 = re.compile(r"[\ud800-\udfff]")
 
@@ -50,6 +55,9 @@ class ImportedFile:
         rows: How many records the file has, its header not counted. Each is in an event,
             in `skipped` or in `rejected`.
         import_id: The import run that its events are marked with; None before they are.
+        identical_rows: How many rows are identical to an earlier one, by what was done with them;
+            None: nobody looked.
+        warnings: What a person should decide.
     """
 
     path: Path
@@ -58,6 +66,8 @@ class ImportedFile:
     rejected: list[RejectedRow] = field(default_factory=list)
     rows: int = 0
     import_id: str | None = None
+    identical_rows: dict[str, int] | None = None
+    warnings: list[str] = field(default_factory=list)
 
 
 class Record(NamedTuple):
@@ -72,8 +82,18 @@ class Record(NamedTuple):
 class TextFile:
     """A delimited text file in memory, by physical line, so that a bad row can be shown."""
 
-    def __init__(self, path: Path, encoding: str = "utf-8-sig") -> None:
-        """Read the file.
+    padded = False
+
+    def __init__(
+        self,
+        path: Path,
+        encoding: str = "utf-8-sig",
+        content: bytes | None = None,
+        *,
+        delimiter: str = ",",
+        quote: str = '"',
+    ) -> None:
+        """Read the file, unless its content is given.
 
         Bytes that are not text in `encoding` are kept as surrogates: they spoil the field
         they are in and no other.
@@ -82,25 +102,37 @@ class TextFile:
             ContractError: the file cannot be read.
         """
         self.path = path
-        self._encoding = encoding
+        self._delimiter, self._quote = delimiter, quote
         try:
-            content = read_all(path, encoding).decode(encoding, errors="surrogateescape")
+            raw = read_all(path, encoding) if content is None else content
+            text = raw.decode(encoding, errors="surrogateescape")
         except (UnicodeError, UsageError) as error:
             raise ContractError(
                 f"cannot read {path}: {error}; give the path of a file in {encoding}"
             ) from error
         # newline="" leaves line ends alone: a quoted field may hold them.
-        self.lines = list(io.StringIO(content, newline=""))
+        self.lines = list(io.StringIO(text.removeprefix("\ufeff"), newline=""))
+        self._encoding = _without_mark(encoding, raw)
+
+    def records(self) -> Iterator[Record]:
+        """All records, in order."""
+        return records(self.lines, delimiter=self._delimiter, quote=self._quote)
 
     def raw(self, record: Record) -> bytes:
         """The bytes of a record as they stand in the file, without the line end."""
         text = "".join(self.lines[record.first : record.end]).rstrip("\r\n")
-        encoding = "utf-8" if self._encoding == "utf-8-sig" else self._encoding
-        return text.encode(encoding, errors="surrogateescape")
+        return text.encode(self._encoding, errors="surrogateescape")
 
     def reject(self, record: Record, reason: str) -> RejectedRow:
         """Say that this record cannot be mapped, and why."""
         return RejectedRow(record.first + 1, self.raw(record), reason)
+
+
+def _without_mark(encoding: str, content: bytes) -> str:
+    """The codec that writes a part of the text as it stands in the file, without a mark before."""
+    if encoding in {"utf-16", "utf-32"}:
+        return encoding + ("-be" if content.startswith(_BIG_ENDIAN) else "-le")
+    return "utf-8" if encoding == "utf-8-sig" else encoding
 
 
 def records(lines: Sequence[str], *, delimiter: str = ",", quote: str = '"') -> Iterator[Record]:

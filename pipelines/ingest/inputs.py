@@ -17,8 +17,9 @@ from headrace.pipelines.errors import ContractError, UsageError
 
 _GZIP: Final = b"\x1f\x8b"
 _ZSTD: Final = b"\x28\xb5\x2f\xfd"
+_ZIP: Final = b"PK\x03\x04"
 _OTHERS: Final = {
-    b"PK\x03\x04": "a ZIP archive or an Excel workbook; unpack it, or save it as CSV",
+    _ZIP: "a ZIP archive or an Excel workbook; unpack it; `headrace import csv` reads .xlsx",
     b"PAR1": "a Parquet file; read it with Polars or pyarrow and give `headrace.append` the frame",
     b"\xd0\xcf\x11\xe0": "an old Excel workbook; save it as CSV",
     b"BZh": "compressed with bzip2; unpack it, or use gzip or zstd",
@@ -28,6 +29,7 @@ _OTHERS: Final = {
     b"Obj\x01": "an Avro file",
     b"ORC": "an ORC file",
 }
+_OF_WIDE: Final = ("utf-16", "utf-32", "u16", "u32")
 _WIDE: Final = (b"\xff\xfe", b"\xfe\xff")
 _LOOKED_AT: Final = 4096
 _RARE: Final = 50  # one zero byte in so many may be a bad line; more are something else than text
@@ -43,15 +45,20 @@ class Readable(Protocol):
         """Give back the file."""
 
 
-def open_input(name: str, encoding: str = "utf-8") -> Readable:
+def open_input(name: str, encoding: str | None = "utf-8", *, workbook: bool = False) -> Readable:
     """Open a file, or standard input for `-`, unpacked.
+
+    Args:
+        name: Of the file.
+        encoding: Of the text; None: nobody knows yet, so zero bytes may be a part of it.
+        workbook: Whether a ZIP archive may be meant, which an Excel workbook is.
 
     Raises:
         UsageError: it is missing, a directory, or may not be read.
         ContractError: it is no text. Nothing of it was read.
     """
     if name == "-":
-        return _unpacked(sys.stdin.buffer, "standard input", encoding)
+        return _unpacked(sys.stdin.buffer, "standard input", encoding, workbook=workbook)
     path = Path(name)
     if path.is_dir():
         raise UsageError(f"{path} is a directory; name the files in it, such as {path}/*.ndjson")
@@ -60,20 +67,20 @@ def open_input(name: str, encoding: str = "utf-8") -> Readable:
     except OSError as e:
         raise UsageError(f"{path} cannot be read: {e.strerror}; check the name") from e
     try:
-        return _unpacked(source, str(path), encoding)
+        return _unpacked(source, str(path), encoding, workbook=workbook)
     except BaseException:
         source.close()
         raise
 
 
-def read_all(path: Path, encoding: str) -> bytes:
-    """All bytes of a file, unpacked.
+def read_all(path: Path, encoding: str | None, *, workbook: bool = False) -> bytes:
+    """All bytes of a file, unpacked; as `open_input`.
 
     Raises:
         UsageError: it cannot be opened.
         ContractError: it is no text in that encoding, or cut.
     """
-    source = open_input(str(path), encoding)
+    source = open_input(str(path), encoding, workbook=workbook)
     try:
         parts = iter(lambda: source.read(1 << 20), b"")
         return b"".join(parts)
@@ -83,27 +90,25 @@ def read_all(path: Path, encoding: str) -> bytes:
         source.close()
 
 
-def _unpacked(raw: BinaryIO, shown: str, encoding: str) -> Readable:
+def _unpacked(raw: BinaryIO, shown: str, encoding: str | None, *, workbook: bool) -> Readable:
     source = raw if isinstance(raw, io.BufferedReader) else io.BufferedReader(cast("Any", raw))
     head = source.peek(_LOOKED_AT)[:_LOOKED_AT]
-    if head.startswith(_GZIP):
-        return _checked(_Gzip(source, shown), shown, encoding)
-    if head.startswith(_ZSTD):
-        return _checked(_Zstd(source, shown), shown, encoding)
-    _refuse_binary(head, shown, encoding)
-    return source
+    packed = _Gzip if head.startswith(_GZIP) else _Zstd if head.startswith(_ZSTD) else None
+    if packed is None:
+        _refuse_binary(head, shown, encoding, workbook=workbook)
+        return source
+    opened = packed(source, shown)
+    _refuse_binary(opened.look(_LOOKED_AT), f"{shown}, unpacked,", encoding, workbook=workbook)
+    return opened
 
 
-def _checked(packed: _Packed, shown: str, encoding: str) -> Readable:
-    _refuse_binary(packed.look(_LOOKED_AT), f"{shown}, unpacked,", encoding)
-    return packed
-
-
-def _refuse_binary(head: bytes, shown: str, encoding: str) -> None:
+def _refuse_binary(head: bytes, shown: str, encoding: str | None, *, workbook: bool) -> None:
     for magic, what in _OTHERS.items():
         if head.startswith(magic):
+            if workbook and magic == _ZIP:
+                return
             raise ContractError(f"{shown} is {what}. Nothing of it was recorded")
-    if encoding.replace("_", "-").lower().startswith(("utf-16", "utf-32", "u16", "u32")):
+    if encoding is None or encoding.replace("_", "-").lower().startswith(_OF_WIDE):
         return
     if head.startswith(_WIDE):
         raise ContractError(

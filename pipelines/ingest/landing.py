@@ -141,8 +141,7 @@ def _pieces(
                     import_runs.check_not_void(lake, file)
                 lines = [Line(x, f"{look.path} event {i}") for i, x in enumerate(file.lines, 1)]
                 rejected = file.rejected
-                for what, count in file.skipped.items():
-                    found.skipped[what] = found.skipped.get(what, 0) + count
+                found.count(file)
             for batch in chunks(islice(lines, done, None), lake.settings.append_events):
                 if not look.holds():
                     raise ContractError("it changed while it was read")  # noqa: TRY301

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from headrace.pipelines.errors import UsageError
+from headrace.pipelines.ingest.delimited import ImportedFile
 
 UNFINISHED = (".tmp", ".part")
 """Ends of names whose writer is not done. Names that begin with a dot are left alone as well."""
@@ -65,6 +66,8 @@ class Landed:
     known: int = 0
     copies: int = 0
     skipped: dict[str, int] = field(default_factory=dict)
+    identical_rows: dict[str, int] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
     changed: list[str] = field(default_factory=list)
     unfinished: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
@@ -74,9 +77,20 @@ class Landed:
         """Whether no file needs a person."""
         return not self.changed and not self.failed
 
+    def count(self, file: ImportedFile) -> None:
+        """Add what a file has besides events and rejected rows."""
+        _add(self.skipped, file.skipped)
+        _add(self.identical_rows, file.identical_rows or {})
+        self.warnings += file.warnings
+
     def as_json(self) -> dict[str, Any]:
         """For `--json`."""
         return dict(vars(self))
+
+
+def _add(counts: dict[str, int], more: dict[str, int]) -> None:
+    for what, count in more.items():
+        counts[what] = counts.get(what, 0) + count
 
 
 def settled(

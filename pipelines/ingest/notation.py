@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
 from typing import Annotated, Final, Literal
 from zoneinfo import ZoneInfo
 
@@ -31,22 +32,25 @@ class Notation:
         decimal_mark: `.` or `,`; None: `.` is assumed, and what could also be a thousands mark
             is refused.
         thousands_mark: between groups of three digits; empty: there is none.
+        currency_sign: what may stand before or behind an amount; empty: nothing may.
     """
 
     decimal_mark: str | None = None
     thousands_mark: str = ""
+    currency_sign: str = ""
 
     @property
     def mark(self) -> str:
         """The decimal mark, assumed or named."""
         return self.decimal_mark or "."
 
-    def price(self, text: str) -> int:
-        """A price in 1/10,000.
+    def amount(self, text: str) -> int:
+        """An amount of money in 1/10,000.
 
         Raises:
             ValueError: it is none, or could be read in two ways; says which rule it breaks.
         """
+        text = self.without_sign(text) if self.currency_sign else text
         sign = "-" if text.startswith("-") else ""
         whole, mark, fraction = text.removeprefix("-").partition(self.mark)
         if mark and not _DIGITS.fullmatch(fraction):
@@ -58,7 +62,9 @@ class Notation:
                 f"{text} can be {whole}.{fraction} or {whole}{fraction}; say decimal_mark or "
                 "thousands_mark in the mapping"
             )
-        amount = ten_thousandths(f"{sign}{whole}{'.' if mark else ''}{fraction}")
+        # A mark that the mapping does not name is no digit: `7.50` is no price of decimal commas.
+        sound = _DIGITS.fullmatch(whole)
+        amount = sound and ten_thousandths(f"{sign}{whole}{'.' if mark else ''}{fraction}")
         if amount is None:
             raise ValueError(
                 f"it must be a decimal with at most 14 digits before {self.mark!r} and 4 after it"
@@ -79,6 +85,13 @@ class Notation:
             )
         return int(plain)
 
+    def without_sign(self, text: str) -> str:
+        """The amount without a sign at its beginning or end."""
+        minus, rest = ("-", text[1:].lstrip()) if text.startswith("-") else ("", text)
+        if rest.startswith(self.currency_sign):
+            return minus + rest.removeprefix(self.currency_sign).lstrip()
+        return minus + rest.removesuffix(self.currency_sign).rstrip()
+
     def _grouped(self, whole: str) -> str:
         """The digits of groups of three. `0.500` is half of something in most files, not 500."""
         first, *others = whole.split(self.thousands_mark)
@@ -96,6 +109,10 @@ _END_YEAR: Final = 2262
 _SURE: Final = 2000
 """From here on, a year of two digits is the only one that the contract would take."""
 _NOON: Final = time(12)
+_NAMED: Final = ("iso", "excel", "excel-date")
+_SERIAL: Final = re.compile(r"[0-9]{1,6}([.,][0-9]{1,20})?", re.ASCII)
+_EXCEL_ZERO: Final = datetime(1899, 12, 30)  # noqa: DTZ001 - on the clocks of the mapping's zone
+_MILLISECONDS: Final = 86_400_000
 _DIRECTIVE: Final = re.compile(r"%[A-Za-z%]")
 _OF_DAY: Final = frozenset({"%H", "%I", "%M", "%S", "%f", "%p", "%c", "%X", "%s"})
 _TOUCHING: Final = re.compile(r"%[dmyYHIMSjf]%[dmyYHIMSjf]")
@@ -108,7 +125,7 @@ def checked_format(text: str) -> str:
         ValueError: it has not: twelve hours without am or pm, or a zone by its name.
     """
     used = set(_DIRECTIVE.findall(text))
-    if text != "iso" and (not used or "%Z" in used or ("%I" in used and "%p" not in used)):
+    if text not in _NAMED and (not used or "%Z" in used or ("%I" in used and "%p" not in used)):
         raise ValueError(text)
     return text
 
@@ -118,7 +135,8 @@ class Times:
     """How a file writes its times.
 
     Attributes:
-        format: `iso`, or letters of Python's `strptime`.
+        format: `iso`, or letters of Python's `strptime`; `excel`: days since 1899-12-30 with a
+            fraction for the time of day; `excel-date`: such days, whole.
         zone: of times that do not say theirs.
         twice: which one a local time means that came twice; `reject`: nobody knows.
     """
@@ -134,7 +152,14 @@ class Times:
             ValueError: it does not fit the format, can be read in two ways, never was on a clock in
                 the zone, or lies outside the years that the contract takes.
         """
-        local, has_time = self._parsed(text)
+        return self.utc_of(*self.read(text))
+
+    def utc_of(self, local: datetime, has_time: bool) -> datetime:  # noqa: FBT001 - what is parsed
+        """The same of a time that is read already, and whether it is more than a date.
+
+        Raises:
+            ValueError: as for `utc`.
+        """
         if not has_time:
             result = datetime.combine(local.date(), _NOON, UTC)
         elif local.tzinfo is not None:
@@ -145,13 +170,15 @@ class Times:
             raise ValueError(f"it must lie from {_FIRST_YEAR} to before {_END_YEAR}")
         return result
 
-    def _parsed(self, text: str) -> tuple[datetime, bool]:
+    def read(self, text: str) -> tuple[datetime, bool]:
         """What is written, and whether that is more than a date."""
         if self.format == "iso":
             try:
                 return datetime.combine(date.fromisoformat(text), time()), False
             except ValueError:
                 return datetime.fromisoformat(text), True
+        if self.format in _NAMED:
+            return self._serial(text)
         # Without a zone in the text, the mapping's is set later.
         parsed = datetime.strptime(text, self.format)  # noqa: DTZ007
         if _TOUCHING.search(self.format) and parsed.strftime(self.format) != text:
@@ -163,6 +190,17 @@ class Times:
                 f"its year can be {parsed.year} or {parsed.year + 100}; write all four"
             )
         return parsed, not _OF_DAY.isdisjoint(_DIRECTIVE.findall(self.format))
+
+    def _serial(self, text: str) -> tuple[datetime, bool]:
+        """A serial number of Excel, which keeps times to the millisecond."""
+        if not _SERIAL.fullmatch(text):
+            raise ValueError("it is no serial number of Excel, such as 46082.5")
+        days = Decimal(text.replace(",", "."))
+        if self.format == "excel-date":
+            if days != int(days):
+                raise ValueError('it is no whole day; say format = "excel" if times are meant')
+            return _EXCEL_ZERO + timedelta(days=int(days)), False
+        return _EXCEL_ZERO + timedelta(milliseconds=round(days * _MILLISECONDS)), True
 
     def _in_zone(self, local: datetime) -> datetime:
         first, second = (local.replace(tzinfo=self.zone, fold=f).astimezone(UTC) for f in (0, 1))

@@ -95,7 +95,7 @@ BINARY = {
     "bzip2": (b"BZh91AY&SY" + bytes(99), "is compressed with bzip2"),
     "noise": (bytes(range(256)) * 8 + bytes(400), "is no text: byte 0 is 0"),
     "UTF-16": ("\ufeff".encode("utf-16-le") + TEXT.decode().encode("utf-16-le"), "text in UTF-16"),
-    "gzip of a zip": (gzip.compress(zipped(TEXT)), "unpacked, is a ZIP archive"),
+    "gzip of a zip": (gzip.compress(zipped(TEXT)), "is a ZIP archive or an Excel"),
 }
 
 

@@ -143,6 +143,18 @@ def test_a_bad_csv_row_is_rejected_with_line_bytes_and_reason(case: str, tmp_pat
     assert len(events_of(imported)[0]["data"]["lines"]) == 2
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be", "utf-8-sig", "latin-1"])
+def test_the_bytes_of_a_rejected_row_are_those_of_the_file(encoding: str, tmp_path: Path) -> None:
+    bad = MUG.replace("mug", "Käse").replace("2026", "2o26")
+    path = shop_file(tmp_path, MUG, bad)
+    content = path.read_text(encoding="utf-8").encode(encoding)
+    path.write_bytes(content)
+    (imported,) = csv_orders([path], replace(MAPPING, encoding=encoding))
+    (rejected,) = imported.rejected
+    assert rejected.raw in content
+    assert rejected.raw.decode(encoding.removesuffix("-sig")) == bad
+
+
 def test_rows_in_events_rejected_and_blank_add_up(tmp_path: Path) -> None:
     rows = (MUG, "", "nonsense", MUG.replace("o-1", "o-2"), "", MUG)
     (imported,) = csv_orders([shop_file(tmp_path, *rows)], MAPPING)
@@ -247,7 +259,7 @@ def test_a_thousands_mark_groups_three_digits(tmp_path: Path, price: str, net: s
 )
 def test_a_price_that_breaks_the_marks_is_rejected_with_the_rule(price: str, rule: str) -> None:
     with pytest.raises(ValueError, match=re.escape(rule)):
-        Notation(",", ".").price(price)
+        Notation(",", ".").amount(price)
 
 
 @pytest.mark.parametrize(
@@ -266,9 +278,9 @@ def test_a_quantity_of_a_spreadsheet_is_whole() -> None:
 
 def test_a_price_of_three_places_is_taken_only_if_the_mapping_names_the_mark() -> None:
     with pytest.raises(ValueError, match=r"1\.249 can be 1\.249 or 1249; say decimal_mark"):
-        Notation().price("1.249")
-    assert Notation(".").price("1.249") == 12_490
-    assert Notation().price("1.2490") == 12_490
+        Notation().amount("1.249")
+    assert Notation(".").amount("1.249") == 12_490
+    assert Notation().amount("1.2490") == 12_490
 
 
 def test_a_file_without_a_mapped_column_is_refused_with_its_columns(tmp_path: Path) -> None:
