@@ -198,7 +198,7 @@ def _import(
 
 
 def _report(ctx: click.Context, total: Any, as_json: bool, source: str) -> None:
-    text = f"{source}: {total.accepted:,} accepted, {total.quarantined:,} quarantined"
+    text = f"{source}: {total.accepted:,} accepted, {_quarantined(total)}"
     for what, count in total.skipped.items():
         text += f", {count:,} {what} skipped"
     runs = list(total.imports.values())
@@ -212,6 +212,12 @@ def _report(ctx: click.Context, total: Any, as_json: bool, source: str) -> None:
         text += "; `headrace quarantine ls` says why"
     console.emit(total.as_json(), text, as_json=as_json)
     ctx.exit(1 if total.quarantined and not total.accepted else 0)
+
+
+def _quarantined(total: Any) -> str:
+    """How many were quarantined, and how many of these are no news."""
+    known = f" ({total.quarantined_known:,} of them known)" if total.quarantined_known else ""
+    return f"{total.quarantined:,} quarantined{known}"
 
 
 _FORMATS = ("cloudevents", "uci-online-retail", "csv")
@@ -250,8 +256,8 @@ def ingest_command(
 def landed_text(found: Landed) -> str:
     """What landed, for a person; then each file that needs one."""
     text = (
-        f"{found.files:,} files landed: {found.accepted:,} accepted, {found.quarantined:,} "
-        f"quarantined; {found.known:,} files landed before"
+        f"{found.files:,} files landed: {found.accepted:,} accepted, "
+        f"{_quarantined(found)}; {found.known:,} files landed before"
     )
     if found.copies:
         text += f", {found.copies:,} have the content of one that did"

@@ -1,55 +1,122 @@
 """The quarantine: what could not be accepted, with its bytes, its origin and the reason.
 
-Nothing leaves it. An entry that was accepted on a retry gets an outcome; one that was refused
-again stays open.
+Nothing leaves it. An entry is open until it gets an outcome: it was accepted on a retry, a
+corrected line was accepted in its place, or a person discarded it. The bytes stay in any case.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime
+from typing import TYPE_CHECKING, Any
 
 from headrace.pipelines.errors import UsageError
-from headrace.pipelines.lake import checksums
+from headrace.pipelines.lake import checksums, tables
 from headrace.pipelines.lake.connect import literal
-from headrace.pipelines.lake.lake import Lake
+from headrace.pipelines.log import reasons
 from headrace.pipelines.log.conflicts import CONFLICT
-from headrace.pipelines.log.embedded import Log
-from headrace.pipelines.log.port import Appended
 
-_OPEN = (
-    "SELECT id, recorded_at, origin, reason, raw FROM sys.quarantine AS q WHERE NOT EXISTS "
-    "(SELECT 1 FROM sys.quarantine_outcomes AS o WHERE o.id = q.id)"
+if TYPE_CHECKING:
+    from headrace.pipelines.lake.lake import Lake
+    from headrace.pipelines.log.outcomes import Tried
+
+_AT_ONCE = 1_000
+"""Entries that are held in memory, with their bytes, where all of them are gone through."""
+_SIGHTINGS = (
+    "(SELECT id, sum(times)::BIGINT AS times, max(recorded_at) AS last "
+    "FROM sys.quarantine_sightings GROUP BY id)"
 )
-
-_STORED = (("sys", "quarantine"), ("sys", "quarantine_outcomes"))
+_DECISIONS = "sys.quarantine_decisions"
+_NOBODY_SAW = "(SELECT NULL::VARCHAR AS id, 0::BIGINT AS times, NULL::TIMESTAMP AS last LIMIT 0)"
+_NOBODY_SAID = "(SELECT NULL::VARCHAR AS id, NULL::VARCHAR AS who, NULL::VARCHAR AS reason LIMIT 0)"
+_ORDER = "ORDER BY q.recorded_at, length(q.origin), q.origin, q.id"
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One rejected event. `raw` is exactly what came in."""
+    """One rejected event. `raw` is exactly what came in.
+
+    `seen` is how often it came, `last_seen` when last. A closed one has an `outcome` (`accepted`,
+    `corrected` or `discarded`), `closed_at`, and where a person decided it, `who` and `why`.
+    """
 
     id: str
     recorded_at: datetime
     origin: str
     reason: str
     raw: bytes
+    seen: int
+    last_seen: datetime
+    outcome: str | None
+    closed_at: datetime | None
+    who: str | None
+    why: str | None
+
+    @property
+    def is_conflict(self) -> bool:
+        """Whether it is in the log already, and only its content is not what came first."""
+        return self.reason.startswith(CONFLICT)
 
 
-def entries(lake: Lake, *, limit: int | None = None) -> list[Entry]:
-    """The open entries, oldest first."""
-    checksums.check(lake, _STORED)
-    cut = "" if limit is None else f" LIMIT {int(limit)}"
-    return [
-        Entry(*row)
-        for row in lake.rows(f"{_OPEN} ORDER BY recorded_at, length(origin), origin, id{cut}")
-    ]
+@dataclass(frozen=True)
+class Selection:
+    """Which entries: by id (or its beginning), by reason and by origin; all that is said must hold.
+
+    In `reason_like`, `%` and `…` stand for anything. `origin` is a whole origin, or one without its
+    line.
+    """
+
+    ids: Sequence[str] = ()
+    reason_like: str | None = None
+    origin: str | None = None
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing is said."""
+        return not self.ids and self.reason_like is None and self.origin is None
+
+    def takes(self, origin: str, reason: str) -> bool:
+        """Whether an entry is meant, but for its id."""
+        return (
+            self.reason_like is None or reasons.matches(self.reason_like, reason)
+        ) and self.origin in {None, origin, reasons.origin_class(origin)}
 
 
-def count(lake: Lake) -> int:
-    """How many entries are open."""
-    checksums.check(lake, _STORED)
-    return int(lake.row(f"SELECT count(*) FROM ({_OPEN})")[0])
+def entries(lake: Lake, *, limit: int | None = None, closed: bool = False) -> list[Entry]:
+    """The open entries, oldest first; with `closed`, the others as well."""
+    cut = "" if limit is None else f"LIMIT {int(limit)}"
+    _check(lake)
+    return [Entry(*row) for row in lake.rows(f"{_select(lake, closed=closed)} {_ORDER} {cut}")]
+
+
+def each(lake: Lake, ids: Sequence[str]) -> Iterator[Entry]:
+    """These entries, oldest first, without all of them in memory."""
+    _check(lake)
+    for start in range(0, len(ids), _AT_ONCE):
+        listed = ", ".join(map(literal, ids[start : start + _AT_ONCE]))
+        sql = f"{_select(lake, closed=True)} AND q.id IN ({listed}) {_ORDER}"
+        yield from (Entry(*row) for row in lake.rows(sql))
+
+
+def count(lake: Lake, *, closed: bool = False) -> int:
+    """How many entries are open; with `closed`, how many there are."""
+    _check(lake)
+    return int(lake.row(f"SELECT count(*) FROM ({_select(lake, 'q.id', closed=closed)})")[0])
+
+
+def oldest(lake: Lake) -> datetime | None:
+    """When the open entry came that waits for the longest; None if none is open."""
+    _check(lake)
+    found: datetime | None = lake.row(_select(lake, "min(q.recorded_at)"))[0]
+    return found
+
+
+def older(lake: Lake, than: datetime) -> int:
+    """How many open entries came before a time."""
+    _check(lake)
+    select = f"{_select(lake, 'count(*)')} AND q.recorded_at < {literal(than)}"
+    return int(lake.row(select)[0])
 
 
 def find(lake: Lake, entry_id: str) -> Entry:
@@ -58,47 +125,99 @@ def find(lake: Lake, entry_id: str) -> Entry:
     Raises:
         UsageError: there is none, or several.
     """
-    checksums.check(lake, _STORED)
-    found = lake.rows(
-        "SELECT id, recorded_at, origin, reason, raw FROM sys.quarantine "
-        f"WHERE starts_with(id, {literal(entry_id)})"
-    )
-    if len(found) != 1:
-        what = "no entry" if not found else f"{len(found)} entries"
+    _check(lake)
+    select = _select(lake, closed=True)
+    found = lake.rows(f"{select} AND starts_with(q.id, {literal(entry_id)}) LIMIT 2")
+    exact = lake.rows(f"{select} AND q.id = {literal(entry_id)}") if len(found) > 1 else found
+    if len(exact) != 1:
+        what = "several entries" if found else "no entry"
         raise UsageError(f"{what} with id {entry_id!r}; `headrace quarantine ls` lists them")
-    return Entry(*found[0])
+    return Entry(*exact[0])
 
 
-def retry(lake: Lake, ids: list[str] | None = None) -> Appended:
-    """Decode open entries again and append those that are accepted now, in one unit of work.
+def chosen(lake: Lake, selection: Selection) -> list[str]:
+    """The ids of the open entries that are meant, oldest first; of all, if nothing is said.
+
+    Raises:
+        UsageError: an id is of no entry or of several, or its entry is closed; or there is
+            something said, and no open entry is like that.
+    """
+    named = [find(lake, entry_id) for entry_id in selection.ids]
+    for entry in named:
+        if entry.outcome is not None:
+            raise UsageError(
+                f"the entry {entry.id} is closed: it was {entry.outcome} at "
+                f"{entry.closed_at} UTC; `headrace quarantine show {entry.id}` shows it"
+            )
+    found = [
+        (entry.id, entry.origin, entry.reason) for entry in named
+    ] if named else list(_open(lake))  # fmt: skip
+    ids = [entry_id for entry_id, origin, reason in found if selection.takes(origin, reason)]
+    if not ids and not selection.empty:
+        raise UsageError(
+            "no open entry is like that; `headrace quarantine summary` shows reasons and origins"
+        )
+    return list(dict.fromkeys(ids))
+
+
+def rows(lake: Lake, columns: str) -> Iterator[tuple[Any, ...]]:
+    """Columns of the open entries, oldest first, read as they are needed.
+
+    `q` has the quarantine's own columns, `s` has `times` and `last` of the sightings.
+    """
+    _check(lake)
+    found = lake.con.execute(f"{_select(lake, columns)} {_ORDER}")
+    while batch := found.fetchmany(_AT_ONCE):
+        yield from batch
+
+
+def retry(lake: Lake, ids: list[str] | None = None) -> Tried:
+    """Decode open entries again and append those that are accepted now.
 
     Args:
         lake: where they are.
         ids: which entries; all that are open by default. Conflicts are never retried: their
             event is in the log already.
     """
-    from headrace.pipelines.log.binding import open_log
-    from headrace.schemas.decode import decode
+    from headrace.pipelines.log import outcomes
 
-    chosen = [find(lake, i) for i in ids] if ids else entries(lake)
-    chosen = [entry for entry in chosen if not entry.reason.startswith(CONFLICT)]
-    decoded = decode([e.raw for e in chosen], max_event_bytes=lake.settings.max_event_bytes)
-    accepted = [chosen[int(i)] for i in decoded.indices]
-    if lake.log_kind == "kafka" and accepted:
-        # Produced first: if this dies before the outcomes are written, the events come in twice
-        # at the next retry, and count once.
-        with open_log(lake) as topic:
-            topic.append([entry.raw for entry in accepted], [entry.origin for entry in accepted])
-        decoded = replace(decoded, events=decoded.events.slice(0, 0))
-    log = Log(lake)
-    with lake.writing("quarantine") as tx:
-        resolved = {row[0] for row in lake.rows("SELECT id FROM sys.quarantine_outcomes")}
-        if any(entry.id in resolved for entry in accepted):
-            raise UsageError("some of these entries were retried already; list them again")
-        appended = log.record(tx, decoded.events, [], [f"quarantine {e.id}" for e in accepted])
-        if accepted:
-            listed = ", ".join(f"('{entry.id}')" for entry in accepted)
-            now = literal(lake.clock())
-            select = f"SELECT id, {now}, 'accepted' FROM (VALUES {listed}) AS t(id)"
-            tx.insert("sys", "quarantine_outcomes", select)
-    return Appended(len(accepted), len(decoded.rejected), appended.position)
+    return outcomes.retry(lake, chosen(lake, Selection(ids or ())))
+
+
+def discard(lake: Lake, ids: Iterable[str], *, by: str, reason: str) -> int:
+    """Close open entries, for good: somebody has looked at them, and nothing more is to be done.
+
+    Their bytes stay. Gives how many were closed now, all of them in one unit of work.
+
+    Raises:
+        UsageError: an entry is not open, or the reason is empty.
+    """
+    from headrace.pipelines.log import outcomes
+
+    return outcomes.discard(lake, list(ids), by=by, reason=reason)
+
+
+def _open(lake: Lake) -> Iterator[tuple[Any, ...]]:
+    return rows(lake, "q.id, q.origin, q.reason")
+
+
+def _check(lake: Lake) -> None:
+    names = ["quarantine", "quarantine_outcomes", "quarantine_sightings", "quarantine_decisions"]
+    checksums.check(lake, [("sys", name) for name in names])
+
+
+def _select(lake: Lake, columns: str | None = None, *, closed: bool = False) -> str:
+    """SELECT of entries, with a WHERE; a home of an earlier version may lack two of the tables."""
+    sightings = _SIGHTINGS if tables.there(lake, "quarantine_sightings") else _NOBODY_SAW
+    decisions = _DECISIONS if tables.there(lake, "quarantine_decisions") else _NOBODY_SAID
+    wanted = columns or (
+        "q.id, q.recorded_at, q.origin, q.reason, q.raw, 1 + coalesce(s.times, 0) AS seen, "
+        "coalesce(s.last, q.recorded_at) AS last_seen, o.outcome, o.recorded_at AS closed_at, "
+        "d.who, d.reason AS why"
+    )
+    return (
+        f"SELECT {wanted} FROM sys.quarantine AS q "
+        "LEFT JOIN sys.quarantine_outcomes AS o ON o.id = q.id "
+        f"LEFT JOIN {sightings} AS s ON s.id = q.id LEFT JOIN {decisions} AS d ON d.id = q.id "
+        f"WHERE {'true' if closed else 'o.id IS NULL'}"
+    )
