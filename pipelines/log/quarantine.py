@@ -99,6 +99,18 @@ def each(lake: Lake, ids: Sequence[str]) -> Iterator[Entry]:
         yield from (Entry(*row) for row in lake.rows(sql))
 
 
+def closed(lake: Lake, ids: Sequence[str]) -> dict[str, bool]:
+    """Which of these entries are closed; those that are not there are left out."""
+    _check(lake)
+    found: dict[str, bool] = {}
+    for start in range(0, len(ids), _AT_ONCE):
+        listed = ", ".join(map(literal, ids[start : start + _AT_ONCE]))
+        columns = "q.id, o.id IS NOT NULL"
+        sql = f"{_select(lake, columns, closed=True)} AND q.id IN ({listed})"
+        found.update(lake.rows(sql))
+    return found
+
+
 def count(lake: Lake, *, closed: bool = False) -> int:
     """How many entries are open; with `closed`, how many there are."""
     _check(lake)

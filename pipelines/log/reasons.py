@@ -8,7 +8,7 @@ ANY = "…"
 """Stands for a value in a class; in a pattern it is anything, and so is `%`."""
 
 _QUOTED = r"""(?:"(?:[^"\\]|\\.)*(?:"|$)|'(?:[^'\\]|\\.)*(?:'|$))"""
-_VALUES = re.compile(rf"{_QUOTED}|(?<![\w^])-?[0-9]+(?:[.,][0-9]+)*(?!\w)")
+_VALUES = re.compile(rf"{_QUOTED}|(?<![\w^-])-?[0-9]+(?:[.,][0-9]+)*(?!\w)")
 _IS = re.compile(rf"^(?P<what>[^\"';]*?) is (?P<value>{_QUOTED}|[^;]*)(?P<rule>(?:;| and ).*|)$", re.S)
 _CUSTOMER = re.compile(r"^customer .* in .* differs from .* in .* (in earlier rows of invoice) .*$")
 _SAME_ORDER = re.compile(r"^(customer, currency, country, channel) .* differ from .* of line .*, which")

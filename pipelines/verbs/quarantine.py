@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from headrace.pipelines.log.quarantine import Selection
     from headrace.pipelines.log.summary import Group
     from headrace.pipelines.verbs.place import Place
+
+_AT_ONCE = 200
+"""Corrections that are held in memory with their entries."""
 
 
 def summary(home: Place, **given: Any) -> list[Group]:
@@ -90,7 +94,7 @@ def _known(lake: Lake, ids: list[str], file: Path) -> dict[str, bool]:
     from headrace.pipelines.errors import UsageError
     from headrace.pipelines.log import quarantine
 
-    found = {entry.id: entry.outcome is not None for entry in quarantine.each(lake, ids)}
+    found = quarantine.closed(lake, ids)
     for entry in ids:
         if entry not in found:
             raise UsageError(
@@ -105,7 +109,8 @@ def _attempts(lake: Lake, file: Path, closed: dict[str, bool]) -> Iterator[Attem
     from headrace.pipelines.log import quarantine
     from headrace.pipelines.log.outcomes import Attempt
 
-    for correction in corrections.read(file):
-        if not closed[correction.id]:
-            (entry,) = quarantine.each(lake, [correction.id])
-            yield Attempt(entry, correction.line, f"corrected in {correction.place}")
+    coming = (c for c in corrections.read(file) if not closed.get(c.id, False))
+    while some := {c.id: c for c in islice(coming, _AT_ONCE)}:
+        for entry in quarantine.each(lake, list(some)):
+            found = some[entry.id]
+            yield Attempt(entry, found.line, f"corrected in {found.place}")
