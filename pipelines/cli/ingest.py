@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from headrace.pipelines.cli import console
+from headrace.pipelines.cli import console, preview
 from headrace.pipelines.cli.app import open_lake, settings_of
 from headrace.pipelines.cli.options import json_option
 from headrace.pipelines.errors import UsageError
@@ -70,11 +70,17 @@ def generate_command(
     out.flush()
 
 
+_dry_option = click.option(
+    "--dry-run", "dry", is_flag=True, help="Say what it would do; write nothing, make no home."
+)
+
+
 @click.command("append")
 @click.argument("files", nargs=-1, required=True, metavar="FILE… | -")
+@_dry_option
 @json_option
 @click.pass_context
-def append_command(ctx: click.Context, files: tuple[str, ...], as_json: bool) -> None:
+def append_command(ctx: click.Context, files: tuple[str, ...], dry: bool, as_json: bool) -> None:
     """Append CloudEvents NDJSON, one event a line; `-` reads standard input.
 
     Good events are in the log, durably, when this returns. Others are in quarantine with the
@@ -97,7 +103,10 @@ def append_command(ctx: click.Context, files: tuple[str, ...], as_json: bool) ->
             read += size
             progress(min(read, sum(sizes)), sum(sizes))  # what is unpacked is more than the file
 
-        lines = screened(read_lines(files, count), settings_of(ctx))
+        settings = settings_of(ctx)
+        if dry:
+            preview.lines(ctx, read_lines(files, count), settings, ", ".join(files), as_json)
+        lines = screened(read_lines(files, count), settings)
         with open_lake(ctx, make=True) as lake:
             total = append_lines(lake, lines)
     _report(ctx, total, as_json, ", ".join(files))
@@ -120,15 +129,14 @@ _reason_option = click.option(
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
 @_replace_option
 @_reason_option
+@_dry_option
 @json_option
 @click.pass_context
-def uci_command(
-    ctx: click.Context, paths: tuple[Path, ...], replaces: str | None, reason: str, as_json: bool
-) -> None:
+def uci_command(ctx: click.Context, paths: tuple[Path, ...], as_json: bool, **how: Any) -> None:
     """Import UCI Online Retail: its CSV files, or folders of them."""
     from headrace.pipelines.ingest.uci_online_retail import uci_online_retail
 
-    _import(ctx, paths, uci_online_retail, replaces=replaces, reason=reason, as_json=as_json)
+    _import(ctx, paths, uci_online_retail, as_json=as_json, **how)
 
 
 @import_command.command("csv")
@@ -138,25 +146,18 @@ def uci_command(
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
 @_replace_option
 @_reason_option
+@_dry_option
 @json_option
 @click.pass_context
 def csv_command(
-    ctx: click.Context,
-    mapping: Path,
-    paths: tuple[Path, ...],
-    replaces: str | None,
-    reason: str,
-    as_json: bool,
+    ctx: click.Context, mapping: Path, paths: tuple[Path, ...], as_json: bool, **how: Any
 ) -> None:
     """Import CSV files whose columns a mapping explains (docs/guides/csv-import.md)."""
     from headrace.pipelines.ingest.csv_mapping import CsvMapping
     from headrace.pipelines.ingest.csv_orders import csv_orders
 
     chosen = CsvMapping.load(mapping)
-    _import(
-        ctx, paths, lambda files: csv_orders(files, chosen),
-        replaces=replaces, reason=reason, as_json=as_json,
-    )  # fmt: skip
+    _import(ctx, paths, lambda files: csv_orders(files, chosen), as_json=as_json, **how)
 
 
 def _import(
@@ -166,6 +167,7 @@ def _import(
     *,
     replaces: str | None,
     reason: str,
+    dry: bool,
     as_json: bool,
 ) -> None:
     from headrace.pipelines.ingest.append import import_files
@@ -188,9 +190,11 @@ def _import(
             for file in read(files):
                 done += 1
                 progress(done, len(files))
-                yield screened_file(file, settings)
+                yield file if dry else screened_file(file, settings)
 
         coming = told()
+        if dry:
+            preview.files(ctx, coming, settings, f"{len(files)} files", as_json, replaces)
         first = next(coming)  # a wrong one leaves no home behind
         with open_lake(ctx, make=True) as lake:
             total = import_files(lake, chain([first], coming), replaces=replaces, reason=reason)

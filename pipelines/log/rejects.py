@@ -1,7 +1,7 @@
 """What is rejected on its way into quarantine: listed once, and counted each time it comes.
 
-An entry is known by its bytes, its origin and its reason; a conflict by its bytes and its reason,
-because each delivery has a place of its own. What is known gets a row in `sys.quarantine_sightings`.
+An entry is known by its bytes, its origin and its reason. A conflict has a place of its own each
+time: it is known by its reason and its bytes, without the mark of the import that brought it. What is known gets a row in `sys.quarantine_sightings`.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ import pyarrow as pa
 
 from headrace.pipelines.errors import DamageError
 from headrace.pipelines.lake import checksums, tables
+from headrace.pipelines.lake.connect import literal
+from headrace.schemas.strict_json import unmarked
 
 if TYPE_CHECKING:
     from headrace.pipelines.lake.connection import Connection
@@ -85,7 +87,9 @@ _Key = tuple[str | None, str, bytes]
 
 
 def _key(reject: Reject, *, by_origin: bool) -> _Key:
-    return (reject.origin if by_origin else None, reject.reason, reject.raw)
+    if by_origin:
+        return (reject.origin, reject.reason, reject.raw)
+    return (None, reject.reason, unmarked(reject.raw))
 
 
 def _known(lake: Connection, coming: Sequence[Reject], *, by_origin: bool) -> dict[_Key, str]:
@@ -97,18 +101,32 @@ def _known(lake: Connection, coming: Sequence[Reject], *, by_origin: bool) -> di
         checksums.check(lake, {("sys", "quarantine")})
     except DamageError:
         return {}
-    same = "q.reason = r.reason" + (" AND q.origin = r.origin" if by_origin else "")
+    if not by_origin:
+        return _known_conflicts(lake, {reject.reason for reject in coming})
     lake.con.register("rejected", _table(coming, None))
     try:
         # Bytes are compared only if there are candidates: most often nothing came before, and then
         # the largest column is not read.
-        near = f"FROM sys.quarantine AS q JOIN rejected AS r ON {same}"
+        near = (
+            "FROM sys.quarantine AS q JOIN rejected AS r "
+            "ON q.reason = r.reason AND q.origin = r.origin"
+        )
         if not lake.row(f"SELECT count(*) {near}")[0]:
             return {}
         found = lake.rows(f"SELECT r.n, min(q.id) {near} AND q.raw = r.raw GROUP BY r.n")
     finally:
         lake.con.unregister("rejected")
-    return {_key(coming[n], by_origin=by_origin): entry for n, entry in found}
+    return {_key(coming[n], by_origin=True): entry for n, entry in found}
+
+
+def _known_conflicts(lake: Connection, reasons: set[str]) -> dict[_Key, str]:
+    """The conflicts with these reasons: with the same events, that is."""
+    listed = ", ".join(map(literal, sorted(reasons)))
+    found = lake.rows(
+        f"SELECT id, reason, raw FROM sys.quarantine WHERE reason IN ({listed}) "
+        "ORDER BY recorded_at DESC, id DESC"
+    )
+    return {(None, reason, unmarked(raw)): entry for entry, reason, raw in found}
 
 
 def _table(rejects: Sequence[Reject], now: datetime | None) -> pa.Table:
