@@ -343,12 +343,12 @@ def _in_log(lake: Lake, file: Path) -> Again:
 
     Of a home that is bound to a topic, the log is what the speed layer has taken from it.
     """
-    with lake.reading():
-        checksums.check(lake, {("sys", "events")})
-        lake.con.execute(f"ATTACH {literal(file)} AS dry (READ_ONLY)")
-        try:
+    lake.con.execute(f"ATTACH {literal(file)} AS dry (READ_ONLY)")
+    try:
+        with lake.reading():
+            checksums.check(lake, {("sys", "events")})
             lake.con.execute(
-                "CREATE OR REPLACE TEMP TABLE met AS SELECT b.n, a.order_id, a.source, a.id, "
+                "CREATE TEMP TABLE met AS SELECT b.n, a.order_id, a.source, a.id, "
                 'min(a."offset") AS "offset", arg_min(a.digest, a."offset") <> any_value(b.digest) '
                 f"AS suspect FROM sys.events AS a JOIN dry.firsts AS b ON {_SAME} "
                 "GROUP BY b.n, a.order_id, a.source, a.id"
@@ -359,9 +359,8 @@ def _in_log(lake: Lake, file: Path) -> Again:
                 'AND a."offset" = b."offset" JOIN dry.events AS c ON c.n = b.n WHERE b.suspect'
             )
             return Again(int(met), _different(pairs))
-        finally:
-            lake.con.execute("DROP TABLE IF EXISTS temp.met")
-            lake.con.execute("DETACH dry")
+    finally:
+        lake.con.execute("DETACH dry")
 
 
 def identical_lines(path: Path) -> int | None:

@@ -45,6 +45,7 @@ NAMES = [
     "generate",
     "imports",
     "load_views",
+    "preview",
     "promote",
     "publish",
     "replay",
