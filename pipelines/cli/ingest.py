@@ -132,7 +132,7 @@ _reason_option = click.option(
 @_dry_option
 @json_option
 @click.pass_context
-def uci_command(ctx: click.Context, paths: tuple[Path, ...], as_json: bool, **how: Any) -> None:
+def uci_command(ctx: click.Context, /, paths: tuple[Path, ...], as_json: bool, **how: Any) -> None:
     """Import UCI Online Retail: its CSV files, or folders of them."""
     from headrace.pipelines.ingest.uci_online_retail import uci_online_retail
 
@@ -150,7 +150,7 @@ def uci_command(ctx: click.Context, paths: tuple[Path, ...], as_json: bool, **ho
 @json_option
 @click.pass_context
 def csv_command(
-    ctx: click.Context, mapping: Path, paths: tuple[Path, ...], as_json: bool, **how: Any
+    ctx: click.Context, /, mapping: Path, paths: tuple[Path, ...], as_json: bool, **how: Any
 ) -> None:
     """Import CSV files whose columns a mapping explains (docs/guides/csv-import.md)."""
     from headrace.pipelines.ingest.csv_mapping import CsvMapping

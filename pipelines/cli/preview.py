@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from headrace.pipelines.ingest.delimited import ImportedFile
     from headrace.pipelines.ingest.ndjson import Line
-    from headrace.pipelines.ingest.preview import Preview
+    from headrace.pipelines.ingest.scratch import Preview
     from headrace.pipelines.settings import Settings
 
 _LONGEST = 160

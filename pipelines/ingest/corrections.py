@@ -1,7 +1,7 @@
 """Quarantined entries as a file that a person can edit, and that file read back.
 
-NDJSON, an entry a line: `id`, `recorded_at`, `origin`, `reason`, and what came in: `raw` where it is
-text, else `raw_base64`, so that every byte survives. Of a file that is read back, `id` and what
+NDJSON, an entry a line: `id`, `recorded_at`, `origin`, `reason`, and what came in: `raw` where it
+is text, else `raw_base64`, so that every byte survives. Of a file that is read back, `id` and what
 came in count; the rest may be left out.
 """
 

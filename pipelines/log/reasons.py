@@ -9,9 +9,13 @@ ANY = "…"
 
 _QUOTED = r"""(?:"(?:[^"\\]|\\.)*(?:"|$)|'(?:[^'\\]|\\.)*(?:'|$))"""
 _VALUES = re.compile(rf"{_QUOTED}|(?<![\w^-])-?[0-9]+(?:[.,][0-9]+)*(?!\w)")
-_IS = re.compile(rf"^(?P<what>[^\"';]*?) is (?P<value>{_QUOTED}|[^;]*)(?P<rule>(?:;| and ).*|)$", re.S)
+_IS = re.compile(
+    rf"^(?P<what>[^\"';]*?) is (?P<value>{_QUOTED}|[^;]*)(?P<rule>(?:;| and ).*|)$", re.S
+)
 _CUSTOMER = re.compile(r"^customer .* in .* differs from .* in .* (in earlier rows of invoice) .*$")
-_SAME_ORDER = re.compile(r"^(customer, currency, country, channel) .* differ from .* of line .*, which")
+_SAME_ORDER = re.compile(
+    r"^(customer, currency, country, channel) .* differ from .* of line .*, which"
+)
 _IN_FILE = re.compile(r"^order .* has (sales|returns at this time) in .* already;")
 _NOT_A_VALUE = frozenset({"missing", "null", "missing or null", "empty", "given more than once"})
 _PLACE = re.compile(r"(?::\d+| event \d+| partition \d+ offset \d+)$")
@@ -42,12 +46,12 @@ def reason_class(reason: str) -> str:
 
 
 def origin_class(origin: str) -> str:
-    """The origin without the line, event or offset: the file, the topic or the call it came from."""
+    """The origin without line, event or offset: the file, topic or call that it came from."""
     return _PLACE.sub("", origin)
 
 
 def matches(pattern: str, reason: str) -> bool:
-    """Whether a whole reason is as a pattern says: `%` and `…` are anything, nothing else is special.
+    """Whether a whole reason is as a pattern says: `%` and `…` are anything, the rest is itself.
 
     A class is a pattern for its own reasons.
     """

@@ -1,7 +1,8 @@
 """What is rejected on its way into quarantine: listed once, and counted each time it comes.
 
 An entry is known by its bytes, its origin and its reason. A conflict has a place of its own each
-time: it is known by its reason and its bytes, without the mark of the import that brought it. What is known gets a row in `sys.quarantine_sightings`.
+time: it is known by its reason and its bytes, without the mark of the import that brought it. What
+is known gets a row in `sys.quarantine_sightings`.
 """
 
 from __future__ import annotations

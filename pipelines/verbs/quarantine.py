@@ -54,9 +54,7 @@ def export(home: Place, file: Path, selection: Selection, **given: Any) -> int:
     from headrace.pipelines.log import quarantine
 
     with opened(home, read_only=True, **given) as lake:
-        return corrections.write(
-            quarantine.each(lake, quarantine.chosen(lake, selection)), file
-        )
+        return corrections.write(quarantine.each(lake, quarantine.chosen(lake, selection)), file)
 
 
 def retry(home: Place, ids: list[str], **given: Any) -> Tried:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from headrace.pipelines.ingest.append import Total
-    from headrace.pipelines.ingest.preview import Preview
+    from headrace.pipelines.ingest.scratch import Preview
     from headrace.pipelines.verbs.events import Events
     from headrace.pipelines.verbs.place import Place
 

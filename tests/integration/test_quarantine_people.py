@@ -1,4 +1,4 @@
-"""What a person does with the quarantine: sees it by class, discards, exports, corrects, retries."""
+"""What a person does with the quarantine: sees classes, discards, exports, corrects, retries."""
 
 from __future__ import annotations
 

@@ -36,10 +36,8 @@ from headrace.pipelines.log.reasons import matches, origin_class, reason_class
          "customer … in … differs from … in … in earlier rows of invoice …"),
         ("order A-1 has sales in /a b/c.csv already; put them into one file",
          "order … has sales in … already; put them into one file"),
-        ("conflict: source and id are those of the event at partition 1 offset 90, but the content "
-         "differs; the first delivery counts, this one does not",
-         "conflict: source and id are those of the event at partition … offset …, but the content "
-         "differs; the first delivery counts, this one does not"),
+        ("conflict: source and id are those of the event at partition 1 offset 90, but they differ",
+         "conflict: source and id are those of the event at partition … offset …, but they differ"),
     ],
 )  # fmt: skip
 def test_the_class_of_a_reason_has_no_value_and_matches_it(reason: str, expected: str) -> None:
