@@ -91,8 +91,9 @@ def test_a_redelivery_of_the_same_other_content_is_one_conflict_seen_again(
     append(lake, [placed("o1"), other])
     run_speed(lake, 10)
     (entry,) = quarantine.entries(lake)
-    for _ in range(2):
-        append(lake, [placed("o1"), other, other])
+    for run in (b"aaaaaaaaaaaa", b"bbbbbbbbbbbb"):
+        marked = b'{"importid":"' + run + b'",' + other[1:]
+        append(lake, [placed("o1"), other, marked])
         run_speed(lake, 10)
     (now,) = quarantine.entries(lake)
     assert (now.id, now.seen) == (entry.id, 5)
