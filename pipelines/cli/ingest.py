@@ -104,12 +104,17 @@ def append_command(ctx: click.Context, files: tuple[str, ...], dry: bool, as_jso
             progress(min(read, sum(sizes)), sum(sizes))  # what is unpacked is more than the file
 
         settings = settings_of(ctx)
+        coming = read_lines(files, count)
         if dry:
-            preview.lines(ctx, read_lines(files, count), settings, ", ".join(files), as_json)
-        lines = screened(read_lines(files, count), settings)
-        with open_lake(ctx, make=True) as lake:
-            total = append_lines(lake, lines)
-    _report(ctx, total, as_json, ", ".join(files))
+            would = preview.lines(coming, settings)
+        else:
+            lines = screened(coming, settings)
+            with open_lake(ctx, make=True) as lake:
+                total = append_lines(lake, lines)
+    if dry:
+        preview.report(ctx, would, as_json, ", ".join(files))
+    else:
+        _report(ctx, total, as_json, ", ".join(files))
 
 
 @click.group("import")
@@ -194,11 +199,16 @@ def _import(
 
         coming = told()
         if dry:
-            preview.files(ctx, coming, settings, f"{len(files)} files", as_json, replaces)
-        first = next(coming)  # a wrong one leaves no home behind
-        with open_lake(ctx, make=True) as lake:
-            total = import_files(lake, chain([first], coming), replaces=replaces, reason=reason)
-    _report(ctx, total, as_json, f"{len(files)} files")
+            would = preview.files(coming, settings, replaces)
+        else:
+            first = next(coming)  # a wrong one leaves no home behind
+            with open_lake(ctx, make=True) as lake:
+                total = import_files(lake, chain([first], coming), replaces=replaces, reason=reason)
+    source = f"{len(files)} files"
+    if dry:
+        preview.report(ctx, would, as_json, source)
+    else:
+        _report(ctx, total, as_json, source)
 
 
 def _report(ctx: click.Context, total: Any, as_json: bool, source: str) -> None:

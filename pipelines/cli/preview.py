@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from headrace.pipelines.cli import console
 
@@ -19,39 +19,35 @@ _LONGEST = 160
 """Characters of a sample's line that a person is shown; `--json` has all of it."""
 
 
-def lines(
-    ctx: click.Context, coming: Iterable[Line], settings: Settings, source: str, as_json: bool
-) -> NoReturn:
-    """Look at lines instead of appending them, say what would become of them, and end."""
+def lines(coming: Iterable[Line], settings: Settings) -> Preview:
+    """Look at lines instead of appending them."""
     from headrace.pipelines.ingest.preview import preview_lines
     from headrace.pipelines.verbs.place import if_there
 
     with if_there(settings.home, **_given(settings)) as lake:
-        found = preview_lines(coming, settings, lake)
-    _end(ctx, found, source, as_json)
+        return preview_lines(coming, settings, lake)
 
 
 def files(
-    ctx: click.Context, coming: Iterable[ImportedFile], settings: Settings, source: str,
-    as_json: bool, replaces: str | None = None,
-) -> NoReturn:  # fmt: skip
-    """Look at files instead of importing them, say what would become of them, and end."""
+    coming: Iterable[ImportedFile], settings: Settings, replaces: str | None = None
+) -> Preview:
+    """Look at files instead of importing them."""
     from headrace.pipelines.ingest.preview import preview_files
     from headrace.pipelines.verbs.place import if_there
 
     with if_there(settings.home, **_given(settings)) as lake:
-        found = preview_files(coming, settings, lake, replaces=replaces)
-    _end(ctx, found, source, as_json)
+        return preview_files(coming, settings, lake, replaces=replaces)
+
+
+def report(ctx: click.Context, found: Preview, as_json: bool, source: str) -> None:
+    """Say what would become of it, and end with 1 if that is nothing."""
+    console.emit(found.as_json(), "\n".join(_text(found, source)), as_json=as_json)
+    ctx.exit(0 if found.clean else 1)
 
 
 def _given(settings: Settings) -> dict[str, Any]:
     """What the call itself named: where the topic is now."""
     return {"log": settings.log}
-
-
-def _end(ctx: click.Context, found: Preview, source: str, as_json: bool) -> NoReturn:
-    console.emit(found.as_json(), "\n".join(_text(found, source)), as_json=as_json)
-    ctx.exit(0 if found.clean else 1)
 
 
 def _text(found: Preview, source: str) -> Iterator[str]:
