@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 
 from headrace.pipelines.errors import UsageError
 from headrace.pipelines.lake import tables
-from headrace.pipelines.log import quarantine
+from headrace.pipelines.log import entries
 from headrace.pipelines.log.embedded import Log
 
 if TYPE_CHECKING:
     from headrace.pipelines.lake.lake import Lake
     from headrace.pipelines.lake.transaction import Transaction
-    from headrace.pipelines.log.quarantine import Entry
+    from headrace.pipelines.log.entries import Entry
 
 _BATCH_BYTES = 64 << 20
 ACCEPTED, CORRECTED, DISCARDED = "accepted", "corrected", "discarded"
@@ -63,7 +63,7 @@ class Tried:
 def retry(lake: Lake, ids: Sequence[str]) -> Tried:
     """Try the entries again as they came in."""
     tried = Tried()
-    attempts = (Attempt(entry, entry.raw) for entry in quarantine.each(lake, ids))
+    attempts = (Attempt(entry, entry.raw) for entry in entries.each(lake, ids))
     try_all(lake, attempts, tried, by="")
     return tried
 
