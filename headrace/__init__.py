@@ -50,7 +50,7 @@ if TYPE_CHECKING:
         verify,
     )
     from headrace.pipelines.verbs.void import imports, void
-    from headrace.pipelines.verbs.write import append
+    from headrace.pipelines.verbs.write import append, preview
     from headrace.pipelines.views.load import load_views
 
 _PLACES = {
@@ -69,7 +69,7 @@ _PLACES = {
         "batch", "check", "promote", "publish", "replay", "rollback", "speed", "verify",
     ),
     "verbs.void": ("imports", "void"),
-    "verbs.write": ("append",),
+    "verbs.write": ("append", "preview"),
     "views.load": ("load_views",),
 }  # fmt: skip
 _WHERE = {name: place for place, names in _PLACES.items() for name in names}
@@ -103,6 +103,7 @@ __all__ = [
     "generate",
     "imports",
     "load_views",
+    "preview",
     "promote",
     "publish",
     "replay",

@@ -15,7 +15,7 @@ from headrace.pipelines.logs import logger
 from headrace.pipelines.settings import Settings
 
 KINDS = ("audit", "verify", "lag", "quarantine")
-"""A base was refused, a proof failed, views are behind, much is quarantined."""
+"""A base was refused, a proof failed, views are behind, much is quarantined or old there."""
 
 
 _PATIENCE = 10.0

@@ -125,6 +125,9 @@ class Settings(BaseSettings):
     quarantine_limit: int | None = Field(
         None, ge=0, description="an alert when more are quarantined within an hour"
     )
+    quarantine_age: Duration | None = Field(
+        None, description="an alert when an entry is open for longer"
+    )
     schedule_batch: Schedule = Field(
         "0 * * * *", description="of the flow `batch`; cron or seconds"
     )

@@ -101,9 +101,14 @@ _MARKED = len(IMPORT_MARK) + len('123456789abc",')
 
 def hashed(line: bytes) -> bytes:
     """Return the 8 bytes of BLAKE2b that identify a line, without the mark of its import run."""
+    return blake2b(unmarked(line), digest_size=8).digest()
+
+
+def unmarked(line: bytes) -> bytes:
+    """Return a line without the mark of its import run."""
     if line.startswith(IMPORT_MARK) and line[_MARKED - 2 : _MARKED] == b'",':
-        line = b"{" + line[_MARKED:]
-    return blake2b(line, digest_size=8).digest()
+        return b"{" + line[_MARKED:]
+    return line
 
 
 def fingerprint(line: bytes) -> int:

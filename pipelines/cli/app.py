@@ -26,7 +26,7 @@ _COMMANDS = {
     "import": "ingest",
     "ingest": "ingest",
     "log": "log",
-    "quarantine": "log",
+    "quarantine": "quarantine",
     "speed": "speed",
     "batch": "batch",
     "publish": "batch",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from headrace.pipelines.cli import console
+from headrace.pipelines.cli import console, preview
 from headrace.pipelines.cli.app import open_lake, settings_of
 from headrace.pipelines.cli.options import json_option
 from headrace.pipelines.errors import UsageError
@@ -70,11 +70,17 @@ def generate_command(
     out.flush()
 
 
+_dry_option = click.option(
+    "--dry-run", "dry", is_flag=True, help="Say what it would do; write nothing, make no home."
+)
+
+
 @click.command("append")
 @click.argument("files", nargs=-1, required=True, metavar="FILE… | -")
+@_dry_option
 @json_option
 @click.pass_context
-def append_command(ctx: click.Context, files: tuple[str, ...], as_json: bool) -> None:
+def append_command(ctx: click.Context, files: tuple[str, ...], dry: bool, as_json: bool) -> None:
     """Append CloudEvents NDJSON, one event a line; `-` reads standard input.
 
     Good events are in the log, durably, when this returns. Others are in quarantine with the
@@ -97,10 +103,18 @@ def append_command(ctx: click.Context, files: tuple[str, ...], as_json: bool) ->
             read += size
             progress(min(read, sum(sizes)), sum(sizes))  # what is unpacked is more than the file
 
-        lines = screened(read_lines(files, count), settings_of(ctx))
-        with open_lake(ctx, make=True) as lake:
-            total = append_lines(lake, lines)
-    _report(ctx, total, as_json, ", ".join(files))
+        settings = settings_of(ctx)
+        coming = read_lines(files, count)
+        if dry:
+            would = preview.lines(coming, settings)
+        else:
+            lines = screened(coming, settings)
+            with open_lake(ctx, make=True) as lake:
+                total = append_lines(lake, lines)
+    if dry:
+        preview.report(ctx, would, as_json, ", ".join(files))
+    else:
+        _report(ctx, total, as_json, ", ".join(files))
 
 
 @click.group("import")
@@ -120,15 +134,14 @@ _reason_option = click.option(
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
 @_replace_option
 @_reason_option
+@_dry_option
 @json_option
 @click.pass_context
-def uci_command(
-    ctx: click.Context, paths: tuple[Path, ...], replaces: str | None, reason: str, as_json: bool
-) -> None:
+def uci_command(ctx: click.Context, /, paths: tuple[Path, ...], as_json: bool, **how: Any) -> None:
     """Import UCI Online Retail: its CSV files, or folders of them."""
     from headrace.pipelines.ingest.uci_online_retail import uci_online_retail
 
-    _import(ctx, paths, uci_online_retail, replaces=replaces, reason=reason, as_json=as_json)
+    _import(ctx, paths, uci_online_retail, as_json=as_json, **how)
 
 
 @import_command.command("csv")
@@ -137,16 +150,17 @@ def uci_command(
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
 @_replace_option
 @_reason_option
+@_dry_option
 @json_option
 @click.pass_context
 def csv_command(
     ctx: click.Context,
+    /,
     mapping: Path | None,
     guess: bool,
     paths: tuple[Path, ...],
-    replaces: str | None,
-    reason: str,
     as_json: bool,
+    **how: Any,
 ) -> None:
     """Import CSV files and Excel workbooks whose columns a mapping explains.
 
@@ -156,8 +170,8 @@ def csv_command(
     from headrace.pipelines.ingest.csv_orders import csv_orders
 
     if guess:
-        if replaces is not None:
-            raise UsageError("--guess imports nothing, so there is nothing to --replace")
+        if how["replaces"] is not None or how["dry"]:
+            raise UsageError("--guess imports nothing, so it takes neither --replace nor --dry-run")
         _guess(mapping, paths, as_json=as_json)
         return
     if mapping is None:
@@ -165,10 +179,7 @@ def csv_command(
             "--mapping is missing; `headrace import csv --guess FILE` prints one to start from"
         )
     chosen = CsvMapping.load(mapping)
-    _import(
-        ctx, paths, lambda files: csv_orders(files, chosen),
-        replaces=replaces, reason=reason, as_json=as_json,
-    )  # fmt: skip
+    _import(ctx, paths, lambda files: csv_orders(files, chosen), as_json=as_json, **how)
 
 
 def _guess(mapping: Path | None, paths: tuple[Path, ...], *, as_json: bool) -> None:
@@ -187,6 +198,7 @@ def _import(
     *,
     replaces: str | None,
     reason: str,
+    dry: bool,
     as_json: bool,
 ) -> None:
     from headrace.pipelines.ingest.append import import_files
@@ -209,13 +221,20 @@ def _import(
             for file in read(files):
                 done += 1
                 progress(done, len(files))
-                yield screened_file(file, settings)
+                yield file if dry else screened_file(file, settings)
 
         coming = told()
-        first = next(coming)  # a wrong one leaves no home behind
-        with open_lake(ctx, make=True) as lake:
-            total = import_files(lake, chain([first], coming), replaces=replaces, reason=reason)
-    _report(ctx, total, as_json, f"{len(files)} files")
+        if dry:
+            would = preview.files(coming, settings, replaces)
+        else:
+            first = next(coming)  # a wrong one leaves no home behind
+            with open_lake(ctx, make=True) as lake:
+                total = import_files(lake, chain([first], coming), replaces=replaces, reason=reason)
+    source = f"{len(files)} files"
+    if dry:
+        preview.report(ctx, would, as_json, source)
+    else:
+        _report(ctx, total, as_json, source)
 
 
 def _files_in(folder: Path) -> list[Path]:
@@ -224,7 +243,7 @@ def _files_in(folder: Path) -> list[Path]:
 
 
 def _report(ctx: click.Context, total: Any, as_json: bool, source: str) -> None:
-    text = f"{source}: {total.accepted:,} accepted, {total.quarantined:,} quarantined"
+    text = f"{source}: {total.accepted:,} accepted, {_quarantined(total)}"
     for what, count in total.skipped.items():
         text += f", {count:,} {what} skipped"
     text += _twins_text(total.identical_rows or {})
@@ -246,6 +265,12 @@ def _twins_text(twins: dict[str, int]) -> str:
     """How many identical rows there were, and what was done with them, if that is not said yet."""
     done = {"sum": "counted again", "reject": "rejected"}
     return "".join(f", {n:,} identical rows {done[how]}" for how, n in twins.items() if how in done)
+
+
+def _quarantined(total: Any) -> str:
+    """How many were quarantined, and how many of these are no news."""
+    known = f" ({total.quarantined_known:,} of them known)" if total.quarantined_known else ""
+    return f"{total.quarantined:,} quarantined{known}"
 
 
 _FORMATS = ("cloudevents", "uci-online-retail", "csv")
@@ -284,8 +309,8 @@ def ingest_command(
 def landed_text(found: Landed) -> str:
     """What landed, for a person; then each file that needs one."""
     text = (
-        f"{found.files:,} files landed: {found.accepted:,} accepted, {found.quarantined:,} "
-        f"quarantined; {found.known:,} files landed before"
+        f"{found.files:,} files landed: {found.accepted:,} accepted, "
+        f"{_quarantined(found)}; {found.known:,} files landed before"
     )
     if found.copies:
         text += f", {found.copies:,} have the content of one that did"

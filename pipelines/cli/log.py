@@ -1,4 +1,4 @@
-"""`headrace log` and `headrace quarantine`."""
+"""`headrace log`: a look at the log."""
 
 from __future__ import annotations
 
@@ -133,67 +133,3 @@ def _print_events(rows: list[tuple[Any, ...]], as_json: bool, *, full: bool = Fa
     if full:
         text += "\n\n" + "\n".join(str(row[-1]) for row in rows)
     console.emit({"events": found}, text, as_json=as_json)
-
-
-@click.group("quarantine")
-def quarantine_command() -> None:
-    """What could not be accepted: the original bytes, where they came from, why."""
-
-
-@quarantine_command.command("ls")
-@click.option("-n", "count", type=click.IntRange(1), default=50, show_default=True)
-@json_option
-@click.pass_context
-def ls_command(ctx: click.Context, count: int, as_json: bool) -> None:
-    """List the open entries, oldest first."""
-    from headrace.pipelines.log import quarantine
-
-    with open_lake(ctx, read_only=True) as lake:
-        found, total = quarantine.entries(lake, limit=count), quarantine.count(lake)
-    rows = [(e.id, e.recorded_at, e.origin, e.reason) for e in found]
-    names = ["id", "recorded_at", "origin", "reason"]
-    result = {
-        "total": total,
-        "entries": [dict(zip(names, map(console.cell, row), strict=True)) for row in rows],
-    }
-    text = console.table(names, rows) if rows else "the quarantine is empty"
-    if total > len(found):
-        text += f"\n… {total - len(found):,} more; -n shows more"
-    console.emit(result, text, as_json=as_json)
-
-
-@quarantine_command.command("show")
-@click.argument("entry_id")
-@json_option
-@click.pass_context
-def show_command(ctx: click.Context, entry_id: str, as_json: bool) -> None:
-    """One entry, with its original bytes; ENTRY_ID may be shortened."""
-    from headrace.pipelines.log import quarantine
-
-    with open_lake(ctx, read_only=True) as lake:
-        e = quarantine.find(lake, entry_id)
-    raw = e.raw.decode("utf-8", "backslashreplace")
-    result = {
-        "id": e.id,
-        "recorded_at": str(e.recorded_at),
-        "origin": e.origin,
-        "reason": e.reason,
-        "raw": raw,
-    }
-    text = f"{e.id}\nfrom    {e.origin}\nat      {e.recorded_at} UTC\nreason  {e.reason}\n\n{raw}"
-    console.emit(result, text, as_json=as_json)
-
-
-@quarantine_command.command("retry")
-@click.argument("entry_ids", nargs=-1)
-@json_option
-@click.pass_context
-def retry_command(ctx: click.Context, entry_ids: tuple[str, ...], as_json: bool) -> None:
-    """Try entries again, all by default: for after the rules or the program changed."""
-    from headrace.pipelines.log import quarantine
-
-    with open_lake(ctx) as lake:
-        done = quarantine.retry(lake, list(entry_ids) or None)
-    result = {"accepted": done.accepted, "still_quarantined": done.quarantined}
-    text = f"{done.accepted:,} accepted, {done.quarantined:,} still quarantined"
-    console.emit(result, text, as_json=as_json)

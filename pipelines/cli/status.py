@@ -78,7 +78,7 @@ def status_command(ctx: click.Context, as_json: bool) -> None:
         ("log", f"{result['events']:,} events, end {_position(result['end'])}"),
         *(("topic", text) for text in _topic(result["topic"])),
         ("redelivered", f"{result['repeats']:,} (counted once)"),
-        ("quarantined", f"{result['quarantined']:,} open"),
+        ("quarantined", _quarantined(result)),
         ("live", f"generation {result['generation']}, logic {result['logic']}"),
         ("base", f"{result['base']} ({result['engine']}), cut {_position(result['cut'])}"),
         ("position", f"{_position(result['position'])}, {_lag(result['lag_events'])}"),
@@ -113,6 +113,17 @@ def _checks(result: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "refused", f"a base at {cut} waits: `headrace query --staged`, `headrace publish`"
     if result["reports"] is not None:
         yield "reports", result["reports"]
+
+
+def _quarantined(result: dict[str, Any]) -> str:
+    """How many entries are open, and how old the oldest of them is."""
+    from datetime import timedelta
+
+    text = f"{result['quarantined']:,} open"
+    if result["quarantine_oldest_seconds"] is not None:
+        age = timedelta(seconds=round(result["quarantine_oldest_seconds"]))
+        text += f", the oldest for {age}; see `headrace quarantine summary`"
+    return text
 
 
 def _lag(events: int) -> str:

@@ -19,10 +19,14 @@ from headrace.schemas.decode import Rejected
 
 @dataclass
 class Total:
-    """What came in: every line is in one of the two counts. `imports`: file to its import run."""
+    """What came in: every line is in one of the first two counts. `imports`: file to import run.
+
+    `quarantined_known` of the quarantined ones were in quarantine already.
+    """
 
     accepted: int = 0
     quarantined: int = 0
+    quarantined_known: int = 0
     position: Position = field(default_factory=lambda: Position(()))
     skipped: dict[str, int] = field(default_factory=dict)
     imports: dict[str, str] = field(default_factory=dict)
@@ -36,6 +40,7 @@ class Total:
         return {
             "accepted": self.accepted,
             "quarantined": self.quarantined,
+            "quarantined_known": self.quarantined_known,
             "skipped": self.skipped,
             "imports": self.imports,
             **(twins if self.identical_rows is not None else {}),
@@ -66,6 +71,7 @@ def append_lines(lake: Lake, lines: Iterable[Line]) -> Total:
                 raise type(e)(f"{e}{_so_far(total)}") from e
             total.accepted += done.accepted
             total.quarantined += done.quarantined
+            total.quarantined_known += done.quarantined_known
             total.position = done.position
     return total
 
@@ -125,6 +131,8 @@ def import_files(
 
         rows = [Rejected(i, raw, reason) for i, (_, raw, reason) in enumerate(rejected)]
         with lake.writing("quarantine") as tx:
-            Log(lake).record(tx, EVENTS_SCHEMA.empty_table(), rows, [r[0] for r in rejected])
-        total.quarantined += len(rows)
+            nothing = EVENTS_SCHEMA.empty_table()
+            done = Log(lake).record(tx, nothing, rows, [r[0] for r in rejected])
+        total.quarantined += done.quarantined
+        total.quarantined_known += done.quarantined_known
     return total

@@ -174,11 +174,12 @@ def _append(lake: Lake, form: str, batch: Sequence[_Piece], found: Landed) -> No
     lines = [line for piece in batch for line in piece.lines]
     raws, origins = [line.raw for line in lines], [line.origin for line in lines]
     unmapped = [(p.look.path, row) for p in batch for row in p.rejected]
-    accepted = quarantined = 0
+    accepted = quarantined = known = 0
     if lake.log_kind != "embedded" and raws:
         with open_log(lake) as topic:
             sent = topic.append(raws, origins)
         accepted, quarantined = sent.accepted, sent.quarantined
+        known = sent.quarantined_known
         raws, origins = [], []
     decoded = decode(raws, max_event_bytes=lake.settings.max_event_bytes)
     rejected = [
@@ -193,9 +194,11 @@ def _append(lake: Lake, form: str, batch: Sequence[_Piece], found: Landed) -> No
             done = Log(lake).record(tx, decoded.events, rejected, origins)
             accepted += done.accepted
             quarantined += done.quarantined
+            known += done.quarantined_known
         _record(tx, form, batch)
     found.accepted += accepted
     found.quarantined += quarantined
+    found.quarantined_known += known
     found.files += sum(piece.last for piece in batch)
 
 

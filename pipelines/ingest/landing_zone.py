@@ -63,6 +63,7 @@ class Landed:
     files: int = 0
     accepted: int = 0
     quarantined: int = 0
+    quarantined_known: int = 0
     known: int = 0
     copies: int = 0
     skipped: dict[str, int] = field(default_factory=dict)

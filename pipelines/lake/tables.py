@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+import duckdb
+
 from headrace.schemas.tables import EVENT_COLUMNS
+
+if TYPE_CHECKING:
+    from headrace.pipelines.lake.connection import Connection
+    from headrace.pipelines.lake.transaction import Transaction
 
 SYSTEM_TABLES = {
     "events": ", ".join(f'"{name}" {kind}' for name, kind in EVENT_COLUMNS.items()),
@@ -16,6 +24,8 @@ SYSTEM_TABLES = {
     "modified BIGINT, sha256 VARCHAR, done BIGINT, finished BOOLEAN",
     "quarantine": "id VARCHAR, recorded_at TIMESTAMP, origin VARCHAR, reason VARCHAR, raw BLOB",
     "quarantine_outcomes": "id VARCHAR, recorded_at TIMESTAMP, outcome VARCHAR",
+    "quarantine_sightings": "id VARCHAR, recorded_at TIMESTAMP, origin VARCHAR, times BIGINT",
+    "quarantine_decisions": "id VARCHAR, recorded_at TIMESTAMP, who VARCHAR, reason VARCHAR",
     "generations": "generation INTEGER, recorded_at TIMESTAMP, logic VARCHAR, views VARCHAR, "
     "origin VARCHAR",
     "bases": "generation INTEGER, base INTEGER, recorded_at TIMESTAMP, cut VARCHAR, "
@@ -36,3 +46,19 @@ SYSTEM_TABLES = {
     "position VARCHAR, events BIGINT, rows BIGINT, cells BIGINT, wrong BIGINT, "
     "fingerprint VARCHAR, report VARCHAR, certificate_no BIGINT",
 }
+
+
+def there(lake: Connection, name: str) -> bool:
+    """Whether this home has a table: one that an earlier version made may lack some."""
+    try:
+        # To ask the list of tables takes DuckDB half a second, because it looks into each of them.
+        lake.con.execute(f"SELECT 1 FROM sys.{name} LIMIT 0")
+    except duckdb.CatalogException:
+        return False
+    return True
+
+
+def complete(tx: Transaction, name: str) -> None:
+    """Make a table that a home of an earlier version lacks."""
+    if not there(tx.lake, name):
+        tx.execute(f"CREATE TABLE sys.{name} ({SYSTEM_TABLES[name]})")

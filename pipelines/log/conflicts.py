@@ -1,7 +1,8 @@
 """Conflicts: events redelivered with other content than the first time.
 
 The fold counts the first delivery and nothing else. Whoever first passes the later one, the speed
-layer or a batch, lists it in quarantine in its own transaction, once.
+layer or a batch, lists it in quarantine in its own transaction, once. The same other content that
+comes again is the same entry, seen again.
 """
 
 from __future__ import annotations
@@ -10,13 +11,15 @@ import sys
 from collections.abc import Sequence
 
 from headrace.pipelines.fold.redeliveries import Suspect
-from headrace.pipelines.lake import checksums
+from headrace.pipelines.lake import checksums, tables
+from headrace.pipelines.lake.connect import literal
 from headrace.pipelines.lake.connection import Connection
 from headrace.pipelines.lake.transaction import Transaction
 from headrace.pipelines.position import Position
 
 CONFLICT = "conflict: "
 """How the reason of a quarantined conflict begins."""
+_ORIGIN = "log partition "
 
 _SAME_EVENT = "f.order_id = a.order_id AND f.source = a.source AND f.id = a.id"
 
@@ -50,33 +53,37 @@ def record(tx: Transaction, suspects: Sequence[Suspect]) -> int:
     """
     if not suspects:
         return 0
-    import pyarrow as pa
-
+    from headrace.pipelines.log import rejects
     from headrace.schemas.decode import same_content
 
     raws = _raw(tx.lake, suspects)
-    listed = {row[0] for row in tx.lake.rows("SELECT id FROM sys.quarantine")}
+    listed = _listed(tx.lake)
     found = []
     for s in suspects:
-        name = f"c{s.partition}-{s.offset}"
+        origin = f"{_ORIGIN}{s.partition} offset {s.offset}"
         raw = raws[s.partition, s.offset]
-        if name in listed or same_content(raw, raws[s.partition, s.first]):
+        if origin in listed or same_content(raw, raws[s.partition, s.first]):
             continue
         reason = (
             f"{CONFLICT}source and id are those of the event at partition {s.partition} offset "
             f"{s.first}, but the content differs; the first delivery counts, this one does not"
         )
-        origin = f"log partition {s.partition} offset {s.offset}"
-        found.append((name, tx.lake.clock(), origin, reason, raw.encode()))
-    if found:
-        columns = list(zip(*found, strict=True))
-        names = ["id", "recorded_at", "origin", "reason", "raw"]
-        types = [pa.string(), pa.timestamp("us"), pa.string(), pa.string(), pa.binary()]
-        arrays = [pa.array(c, t) for c, t in zip(columns, types, strict=True)]
-        tx.con.register("conflicts_found", pa.table(arrays, names=names))
-        tx.insert("sys", "quarantine", "SELECT * FROM conflicts_found")
-        tx.con.unregister("conflicts_found")
-    return len(found)
+        name = f"c{s.partition}-{s.offset}"
+        found.append(rejects.Reject(name, origin, reason, raw.encode()))
+    if not found:
+        return 0
+    return len(found) - rejects.put(tx, found, tx.lake.clock(), by_origin=False)
+
+
+def _listed(lake: Connection) -> set[str]:
+    """The places of the later deliveries that are listed, or counted, already."""
+    select = f"SELECT origin FROM sys.quarantine WHERE starts_with(reason, {literal(CONFLICT)})"
+    if tables.there(lake, "quarantine_sightings"):
+        select += (
+            " UNION SELECT origin FROM sys.quarantine_sightings "
+            f"WHERE starts_with(origin, {literal(_ORIGIN)})"
+        )
+    return {row[0] for row in lake.rows(select)}
 
 
 def _raw(lake: Connection, suspects: Sequence[Suspect]) -> dict[tuple[int, int], str]:

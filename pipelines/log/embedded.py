@@ -89,8 +89,8 @@ class Log:
 
         start = self.end()
         placed, end = numbered(events, start)
-        self._record(tx, Fetched(start, end, placed, rejected, origins))
-        return Appended(placed.num_rows, len(rejected), end)
+        known = self._record(tx, Fetched(start, end, placed, rejected, origins))
+        return Appended(placed.num_rows, len(rejected), end, known)
 
     def archive(self, tx: Transaction, fetched: Fetched) -> None:
         """Keep what was fetched from a broker, inside the unit of work that uses it.
@@ -119,20 +119,23 @@ class Log:
             nothing = EVENTS_SCHEMA.empty_table()
             self.archive(tx, Fetched(start, end, nothing, holes=holes))
 
-    def _record(self, tx: Transaction, fetched: Fetched) -> None:
-        """Write numbered events, the quarantine, and the log's new end."""
-        from headrace.pipelines.log import segments
+    def _record(self, tx: Transaction, fetched: Fetched) -> int:
+        """Write numbered events, the quarantine, and the log's new end.
+
+        Gives how many of the rejected ones were in quarantine already.
+        """
+        from headrace.pipelines.log import rejects, segments
 
         now = self.lake.clock()
         events, rejected = fetched.events, fetched.rejected
         if events.num_rows:
             tx.adopt("sys", "events", [segments.write(self.lake, events, now)])
-        if rejected:
-            segments.quarantine(tx, rejected, fetched.origins, now)
+        known = rejects.quarantine(tx, rejected, fetched.origins, now) if rejected else 0
         number = self.lake.next_number("appends", "append_no")
         origin = fetched.origins[0] if fetched.origins else ""
         end, ahead = fetched.end.text(), segments.ahead(events, now)
         tx.record("appends", number, now, origin, end, events.num_rows, len(rejected), ahead)
+        return known
 
     def read(self, start: Position, end: Position, columns: str = "*") -> str:
         """SQL that gives the events from `start` up to `end` (half-open), columns as named."""

@@ -106,8 +106,13 @@ class EventLog(Protocol):
 
 @dataclass(frozen=True)
 class Appended:
-    """What an append did. `position` is the log's end after it."""
+    """What an append did. `position` is the log's end after it.
+
+    `quarantined_known` of the quarantined ones were in quarantine already, with the same bytes,
+    origin and reason.
+    """
 
     accepted: int
     quarantined: int
     position: Position
+    quarantined_known: int = 0

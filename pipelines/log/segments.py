@@ -1,11 +1,10 @@
-"""Events on their way into the log: numbered, written as one synced segment, or quarantined."""
+"""Events on their way into the log: numbered, and written as one synced segment."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import uuid
-from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,8 +21,6 @@ from headrace.schemas.tables import EVENT_COLUMNS
 
 if TYPE_CHECKING:
     from headrace.pipelines.lake.lake import Lake
-    from headrace.pipelines.lake.transaction import Transaction
-    from headrace.schemas.decode import Rejected
 
 _TOLERANCE = timedelta(minutes=1)
 """By so much two clocks may differ before anybody is told."""
@@ -92,23 +89,3 @@ def ahead(events: pa.Table, now: datetime) -> str | None:
     newest = beyond.group_by("source").aggregate([("time", "max")])
     rows = zip(newest["source"].to_pylist(), newest["time_max"].to_pylist(), strict=True)
     return json.dumps({source: time.isoformat() for source, time in sorted(rows)})
-
-
-def quarantine(
-    tx: Transaction, rejected: Sequence[Rejected], origins: Sequence[str], now: datetime
-) -> None:
-    """List rejected events with their bytes, in the unit of work that takes in the others."""
-    table = pa.table(
-        {
-            "id": pa.array([uuid.uuid4().hex[:12] for _ in rejected]),
-            "at": pa.array([now] * len(rejected), pa.timestamp("us")),
-            "origin": pa.array([origins[r.index] for r in rejected]),
-            "reason": pa.array([r.reason for r in rejected]),
-            "raw": pa.array([r.raw for r in rejected], pa.large_binary()),
-        }
-    )
-    tx.con.register("rejected", table)
-    try:
-        tx.insert("sys", "quarantine", "SELECT * FROM rejected")
-    finally:
-        tx.con.unregister("rejected")

@@ -40,7 +40,7 @@ def status(lake: Lake) -> dict[str, Any]:
             f"SELECT engine FROM sys.bases WHERE generation = {line.number} AND base = {line.base}"
         )[0]
         newest = lake.row("SELECT max(time) FROM sys.events")[0]
-        quarantined = quarantine.count(lake)
+        quarantined, oldest = quarantine.count(lake), quarantine.oldest(lake)
         events, read = log.events_below(end), log.events_below(line.position)
         certificate = _certificate(lake)
         ahead = _ahead(log)
@@ -54,6 +54,10 @@ def status(lake: Lake) -> dict[str, Any]:
         "events": events,
         "repeats": read - int(counted[0]),
         "quarantined": quarantined,
+        "quarantine_oldest": None if oldest is None else f"{oldest.isoformat()}Z",
+        "quarantine_oldest_seconds": (
+            None if oldest is None else max(0.0, (lake.clock() - oldest).total_seconds())
+        ),
         "generation": line.number,
         "logic": line.logic,
         "base": line.base,

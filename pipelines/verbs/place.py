@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from headrace.pipelines import bootstrap, settings
+from headrace.pipelines.lake import home as homes
 from headrace.pipelines.lake.lake import Lake
 
 Place: TypeAlias = str | Path | Lake
@@ -42,4 +43,14 @@ def opened(
     if not make:
         bootstrap.require(chosen.home)
     with bootstrap.open_lake(chosen, read_only=read_only) as lake:
+        yield lake
+
+
+@contextlib.contextmanager
+def if_there(home: Place, **given: Any) -> Iterator[Lake | None]:
+    """The lake of a home for reading; None where there is no home, and none is made."""
+    if not isinstance(home, Lake) and not homes.exists(settings_of(home, **given).home):
+        yield None
+        return
+    with opened(home, read_only=True, **given) as lake:
         yield lake

@@ -1,4 +1,4 @@
-"""Into the log: append."""
+"""Into the log: append; and what it would do, without doing it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from headrace.pipelines.ingest.append import Total
+    from headrace.pipelines.ingest.scratch import Preview
     from headrace.pipelines.verbs.events import Events
     from headrace.pipelines.verbs.place import Place
 
@@ -40,3 +41,29 @@ def append(home: Place, events: Events, *, origin: str = "python", **given: Any)
     lines = screened(lines_of(events, origin), settings_of(home, **given))
     with opened(home, make=True, **given) as lake:
         return append_lines(lake, lines)
+
+
+def preview(home: Place, events: Events, *, origin: str = "python", **given: Any) -> Preview:
+    """What `append` would do with these events; nothing is written, and no home is made.
+
+    Args:
+        home: whose log is looked into, if it is there.
+        events: as of `append`.
+        origin: what is said of where they came from.
+        given: settings, such as `memory_limit`.
+
+    Returns:
+        What would be `accepted` and `quarantined`, the totals by month and currency, samples, and
+        how many of the events are in the log already.
+
+    Raises:
+        UsageError, ContractError: as of `append`; but an input that `append` would refuse for its
+            many bad lines is looked at all the same, and `refused` says why.
+    """
+    from headrace.pipelines.ingest.preview import preview_lines
+    from headrace.pipelines.verbs.events import lines_of
+    from headrace.pipelines.verbs.place import if_there, settings_of
+
+    settings = settings_of(home, **given)
+    with if_there(home, **given) as lake:
+        return preview_lines(lines_of(events, origin), settings, lake)

@@ -126,8 +126,11 @@ def assert_exact(
 
 
 def conflicts(lake: Lake) -> Counter[str]:
-    """Where the quarantined conflicts came from."""
-    rows = lake.rows("SELECT origin FROM sys.quarantine WHERE reason LIKE 'conflict: %'")
+    """Where the quarantined conflicts came from, also those that were seen again."""
+    rows = lake.rows(
+        "SELECT origin FROM sys.quarantine WHERE reason LIKE 'conflict: %' UNION ALL "
+        "SELECT origin FROM sys.quarantine_sightings WHERE starts_with(origin, 'log partition ')"
+    )
     return Counter(origin for (origin,) in rows)
 
 

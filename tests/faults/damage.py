@@ -154,13 +154,13 @@ def make(folder: Path) -> Home:
         story.append(12)
         headrace.json("speed", "--once", commit_events=30)
     headrace.json("batch", "--engine", "duckdb")
-    poison(headrace, folder)
+    poison(headrace, folder, 0)
     story.append(12)
     headrace.json("speed", "--once", commit_events=30)
     headrace.json("maintain")
-    for _ in range(2):
+    for number in (1, 2):
         story.append(12)
-        poison(headrace, folder)
+        poison(headrace, folder, number)
         headrace.json("speed", "--once", commit_events=30)
     story.truth().check(headrace)
     with opened(headrace) as at:
@@ -171,9 +171,9 @@ def make(folder: Path) -> Home:
     return Home(headrace, answers, count, 9, more)
 
 
-def poison(headrace: Headrace, folder: Path) -> None:
+def poison(headrace: Headrace, folder: Path, number: int) -> None:
     """Append lines that all go to quarantine; the exit code says that none of them is in."""
-    told = headrace.run("append", write(folder / "poison.ndjson", POISON), "--json")
+    told = headrace.run("append", write(folder / f"poison-{number}.ndjson", POISON), "--json")
     assert (told.code, json.loads(told.out)["quarantined"]) == (1, len(POISON)), told
 
 

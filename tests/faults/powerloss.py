@@ -228,7 +228,15 @@ class Machine:
         with bootstrap.open_lake(chosen, read_only=True) as at:
             logged = at.rows("SELECT raw FROM sys.events")
             entries = quarantine.entries(at)
-        return Counter(row[0].encode() for row in logged), Counter(e.raw for e in entries)
+        return Counter(row[0].encode() for row in logged), _times(entries)
+
+
+def _times(entries: Iterable[quarantine.Entry]) -> Counter[bytes]:
+    """How often each quarantined line came: one that is known is counted, and not listed again."""
+    found: Counter[bytes] = Counter()
+    for entry in entries:
+        found[entry.raw] += entry.seen
+    return found
 
 
 def play(machine: Machine) -> None:

@@ -34,12 +34,18 @@ _NAMES = (
     "SELECT list(table_name ORDER BY table_name) FROM information_schema.tables "
     "WHERE table_catalog = 'lake' AND table_schema = 'main' AND table_type = 'VIEW'"
 )
+_CONFLICTS = (
+    "SELECT id AS name FROM sys.quarantine WHERE reason LIKE 'conflict: %' UNION ALL "
+    "SELECT regexp_replace(origin, 'log partition (\\d+) offset (\\d+)', 'c\\1-\\2') "
+    "FROM sys.quarantine_sightings WHERE origin LIKE 'log partition %'"
+)
+"""Those that are listed, and those of the same content that were seen again."""
 _EXTRAS = {
     "names": f"({_NAMES})",
     "log_end": "(SELECT position FROM sys.appends ORDER BY append_no DESC LIMIT 1)",
     "accepted": "(SELECT coalesce(sum(accepted), 0)::BIGINT FROM sys.appends)",
     "quarantined": "(SELECT coalesce(sum(quarantined), 0)::BIGINT FROM sys.appends)",
-    "conflicts": "(SELECT list(id) FROM sys.quarantine WHERE reason LIKE 'conflict: %')",
+    "conflicts": f"(SELECT list(name) FROM ({_CONFLICTS}))",
 }
 
 

@@ -128,9 +128,9 @@ def _digests() -> None:
 
 
 def _quarantine() -> None:
-    from headrace.pipelines.log import segments
+    from headrace.pipelines.log import rejects
 
-    _set(segments, "quarantine", _nothing)
+    _set(rejects, "quarantine", lambda *_: 0)
 
 
 def _upcast() -> None:

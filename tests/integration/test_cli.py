@@ -33,7 +33,7 @@ currency = "EUR"
 SUBCOMMANDS = {
     "import": ["uci-online-retail", "csv"],
     "log": ["tail", "show"],
-    "quarantine": ["ls", "show", "retry"],
+    "quarantine": ["discard", "export", "ls", "retry", "show", "summary"],
 }
 
 

@@ -14,6 +14,7 @@ import pytest
 
 from headrace.pipelines import notify, settings
 from headrace.pipelines.errors import UsageError
+from headrace.pipelines.log import quarantine
 from headrace.pipelines.log.embedded import Log
 from headrace.pipelines.logs import configure
 from headrace.pipelines.operations import alerts
@@ -123,3 +124,21 @@ def test_lag_and_quarantine_beyond_their_limits_are_told_and_others_are_not(
     later = now + timedelta(hours=2)
     lake.clock = lambda: later
     assert [a.kind for a in alerts.check(lake)] == ["lag"], "the quarantine no longer grows"
+
+
+def test_an_entry_that_is_open_for_longer_than_the_limit_is_told_until_it_is_closed(
+    make_lake: MakeLake, tmp_path: Path
+) -> None:
+    target = tmp_path / "told"
+    lake = make_lake(alert_command=command(target), quarantine_age=3600)
+    Log(lake).append([b"poison"], ["t:1"])
+    assert alerts.check(lake) == []
+    now = lake.clock() + timedelta(hours=2)
+    lake.clock = lambda: now
+    Log(lake).append([b"poison", b"poison 2"], ["t:1", "t:2"])
+    (alert,) = alerts.check(lake)
+    assert (alert.kind, alert.details["open"]) == ("quarantine", 1), "one of the two is old"
+    assert json.loads(target.read_bytes())["details"]["limit_seconds"] == 3600
+    old, _ = quarantine.entries(lake)
+    quarantine.discard(lake, [old.id], by="anna", reason="known")
+    assert alerts.check(lake) == []

@@ -48,6 +48,7 @@ NAMES = [
     "generate",
     "imports",
     "load_views",
+    "preview",
     "promote",
     "publish",
     "replay",

@@ -130,13 +130,15 @@ class KafkaLog:
         decoded = decode(lines, max_event_bytes=self.lake.settings.max_event_bytes)
         sent = self._writer.send(decoded.events)
         ends = Position(tuple(sent.get(p, end) for p, end in enumerate(self.end().offsets)))
+        known = 0
         if decoded.rejected:
             with self.lake.writing("append") as tx:
                 nothing = decoded.events.slice(0, 0)
-                self._archive.record(tx, nothing, decoded.rejected, origins)
+                done = self._archive.record(tx, nothing, decoded.rejected, origins)
+            known = done.quarantined_known
         count = decoded.events.num_rows
         logger("kafka log").info("append", accepted=count, quarantined=len(decoded.rejected))
-        return Appended(count, len(decoded.rejected), ends)
+        return Appended(count, len(decoded.rejected), ends, known)
 
     def fetch(self, start: Position, limit: int, wait: timedelta) -> Fetched:
         """Read on from `start`: about `limit` records at most, waiting for the first so long.
