@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from headrace.pipelines.position import Position
     from headrace.pipelines.quality.verify import Certificate
     from headrace.pipelines.serving.query import Answer, Serving, connect
+    from headrace.pipelines.verbs.erase import erase
     from headrace.pipelines.verbs.layers import (
         batch,
         check,
@@ -61,6 +62,7 @@ _PLACES = {
     "position": ("Position",),
     "quality.verify": ("Certificate",),
     "serving.query": ("Answer", "Serving", "connect"),
+    "verbs.erase": ("erase",),
     "verbs.layers": (
         "batch", "check", "promote", "publish", "replay", "rollback", "speed", "verify",
     ),
@@ -93,6 +95,7 @@ __all__ = [
     "batch",
     "check",
     "connect",
+    "erase",
     "generate",
     "imports",
     "load_views",

@@ -42,6 +42,7 @@ NAMES = [
     "batch",
     "check",
     "connect",
+    "erase",
     "generate",
     "imports",
     "load_views",
