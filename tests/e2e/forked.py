@@ -29,7 +29,8 @@ _LONGEST = 120
 _OURS = (
     "log.segments", "log.binding", "batch.run", "cli.query", "cli.generations", "cli.ingest",
     "cli.speed", "cli.batch", "cli.status", "cli.verify", "cli.operations",
-    "operations.maintenance", "operations.erasure", "replay.build", "replay.promote", "speed.layer", "quality.verify",
+    "operations.maintenance", "operations.erasure", "replay.build",
+    "replay.promote", "speed.layer", "quality.verify",
     "views.load",
 )  # fmt: skip
 _NEEDED = ("duckdb", "numpy", "pyarrow", *(f"headrace.pipelines.{name}" for name in _OURS))
