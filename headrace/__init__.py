@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from headrace.pipelines.serving.query import Answer, Serving, connect
     from headrace.pipelines.verbs.attach import Attachment, attach
     from headrace.pipelines.verbs.backups import backup, restore
+    from headrace.pipelines.verbs.erase import erase
     from headrace.pipelines.verbs.layers import (
         batch,
         check,
@@ -65,6 +66,7 @@ _PLACES = {
     "serving.query": ("Answer", "Serving", "connect"),
     "verbs.attach": ("Attachment", "attach"),
     "verbs.backups": ("backup", "restore"),
+    "verbs.erase": ("erase",),
     "verbs.layers": (
         "batch", "check", "promote", "publish", "replay", "rollback", "speed", "verify",
     ),
@@ -100,6 +102,7 @@ __all__ = [
     "batch",
     "check",
     "connect",
+    "erase",
     "generate",
     "imports",
     "load_views",

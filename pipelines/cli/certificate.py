@@ -28,6 +28,7 @@ def certificate_json(c: Certificate) -> dict[str, Any]:
         "by_view": dict(c.comparison.by_view),
         "fingerprint": c.fingerprint,
         "compiled": list(c.compiled),
+        "erasures": list(c.erasures),
         "at": f"{c.at.isoformat(timespec='seconds')}Z",
         "differences": [
             {
@@ -55,6 +56,11 @@ def certificate_text(c: Certificate) -> str:
         f"  generation {c.generation}, logic {c.logic}, fingerprint {c.fingerprint}",
         f"  {c.at.isoformat(timespec='seconds')}Z",
     ]
+    if c.erasures:
+        lines.append(
+            f"  {len(c.erasures):,} erasures rewrote personal fields before it; "
+            "`headrace log erasures` lists them"
+        )
     if c.compiled:
         lines.append(
             f"  recomputed from what was compiled, as DuckDB has no room for the text's values: "

@@ -124,6 +124,25 @@ def show_log_command(
     _print_events(rows, as_json, full=True)
 
 
+@log_command.command("erasures")
+@json_option
+@click.pass_context
+def erasures_command(ctx: click.Context, as_json: bool) -> None:
+    """That and when customers were erased, and why; not who they were."""
+    from dataclasses import asdict
+
+    from headrace.pipelines.lake.guarded_sql import plain
+    from headrace.pipelines.log.erased import erasures
+
+    with open_lake(ctx, read_only=True) as lake:
+        found = [asdict(each) for each in erasures(lake)]
+    result = [{name: plain(value) for name, value in each.items()} for each in found]
+    text = "nobody was erased"
+    if found:
+        text = console.table(list(found[0]), [tuple(each.values()) for each in found])
+    console.emit({"erasures": result}, text, as_json=as_json)
+
+
 def _print_events(rows: list[tuple[Any, ...]], as_json: bool, *, full: bool = False) -> None:
     from headrace.pipelines.lake.guarded_sql import plain
 

@@ -42,7 +42,16 @@ with closing(sqlite3.connect(sys.argv[1])) as a:
     a.execute(f"PRAGMA busy_timeout = {int(sys.argv[2])}")
     print(*a.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone())
 """
-"""Both run in a process of their own. A second SQLite library in one that has the catalog open
+_CLEAN = """
+import sqlite3, sys
+from contextlib import closing
+with closing(sqlite3.connect(sys.argv[1])) as a:
+    a.execute(f"PRAGMA busy_timeout = {int(sys.argv[2])}")
+    a.execute("PRAGMA secure_delete = ON")
+    a.execute("VACUUM")
+    print(*a.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone())
+"""
+"""All run in a process of their own. A second SQLite library in one that has the catalog open
 would drop the first one's locks when it closes the file."""
 
 
@@ -97,6 +106,32 @@ def shorten(home: Home) -> bool:
         logger("backup").warning("journal not shortened", cause=cause(e))
         return False
     return said.split()[0] == "0"
+
+
+def clean(home: Home, wait: float) -> bool:
+    """Write the catalog anew without its free pages, and its copies with it; whether that went well.
+
+    What was deleted from it, or replaced in it, lies in no file of the home after this.
+
+    Args:
+        home: whose catalog.
+        wait: seconds to wait for readers, who keep the journal.
+    """
+    try:
+        said = _apart(_CLEAN, str(home.catalog), str(int(wait * 1000)))
+    except (OSError, subprocess.SubprocessError) as e:
+        logger("backup").warning("catalog not cleaned", cause=_cause(e))
+        return False
+    if said.split()[0] != "0":
+        return False
+    made = keep(home)
+    if made is None:
+        return False
+    for old in home.backups.iterdir():
+        if old != made.path:
+            old.unlink()
+    durable.sync_directory(home.backups)
+    return True
 
 
 def copy(catalog: Path, target: Path) -> int:

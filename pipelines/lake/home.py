@@ -35,6 +35,7 @@ PLACES = {
     "backups": "copies of the catalog",
     "mark.json": "the newest snapshot that was committed",
     "merged.json": "digests of merged files, for the moment until the lake has them",
+    "erasing.json": "data files that an erasure has replaced, until they are deleted",
     "held": "second names of the data files of a commit that is under way",
     "staging": "bases on their way to be published",
     "refused": "the base that an audit refused last",
@@ -45,7 +46,7 @@ PLACES = {
 """What is in a home, and what for."""
 
 _BESIDE = (
-    "catalog.sqlite-wal", "catalog.sqlite-shm", "home.json.new", "merged.new", "refused.new",
+    "catalog.sqlite-wal", "catalog.sqlite-shm", "home.json.new", "merged.new", "refused.new", "erasing.new",
 )  # fmt: skip
 """What is there for a moment, beside the place that it belongs to."""
 
@@ -98,6 +99,11 @@ class Home:
     def merged(self) -> Path:
         """The file with digests of merged files, until the lake has them."""
         return self.path / "merged.json"
+
+    @property
+    def erasing(self) -> Path:
+        """The file that says which data files an erasure replaces, while one is under way."""
+        return self.path / "erasing.json"
 
     @property
     def views(self) -> Path:

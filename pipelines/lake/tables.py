@@ -42,6 +42,10 @@ SYSTEM_TABLES = {
     "restatements": "recorded_at TIMESTAMP, generation INTEGER, base INTEGER, view VARCHAR, "
     "key VARCHAR, measure VARCHAR, old VARCHAR, new VARCHAR, cause VARCHAR, events BIGINT, "
     "offsets VARCHAR, from_position VARCHAR, to_position VARCHAR, cells BIGINT",
+    "erasures": "erasure_no BIGINT, state VARCHAR, recorded_at TIMESTAMP, reason VARCHAR, "
+    "pseudonym VARCHAR, position VARCHAR, events BIGINT, orders BIGINT, entries BIGINT, "
+    "files BIGINT",
+    "erased_orders": "erasure_no BIGINT, order_id VARCHAR, pseudonym VARCHAR",
     "certificates": "recorded_at TIMESTAMP, generation INTEGER, logic VARCHAR, cut VARCHAR, "
     "position VARCHAR, events BIGINT, rows BIGINT, cells BIGINT, wrong BIGINT, "
     "fingerprint VARCHAR, report VARCHAR, certificate_no BIGINT",

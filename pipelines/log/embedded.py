@@ -18,6 +18,7 @@ from headrace.pipelines.lake import checksums
 from headrace.pipelines.lake.connect import exactly, literal
 from headrace.pipelines.lake.lake import Lake
 from headrace.pipelines.lake.transaction import Transaction
+from headrace.pipelines.log.erased import without_erased
 from headrace.pipelines.log.port import Appended, Fetched, Hole
 from headrace.pipelines.log.scan import _holding, between
 from headrace.pipelines.logs import logger
@@ -89,7 +90,8 @@ class Log:
 
         start = self.end()
         placed, end = numbered(events, start)
-        known = self._record(tx, Fetched(start, end, placed, rejected, origins))
+        fetched, _ = without_erased(self.lake, Fetched(start, end, placed, rejected, origins))
+        known = self._record(tx, fetched)
         return Appended(placed.num_rows, len(rejected), end, known)
 
     def archive(self, tx: Transaction, fetched: Fetched) -> None:

@@ -30,6 +30,7 @@ from headrace.pipelines.errors import LockError
 from headrace.pipelines.lake import checksums, durable
 from headrace.pipelines.lake.lake import Lake
 from headrace.pipelines.log.embedded import Log
+from headrace.pipelines.log.erased import newest
 from headrace.pipelines.logs import logger
 from headrace.pipelines.position import Position, step_towards
 from headrace.pipelines.progress import Progress, silent
@@ -77,6 +78,7 @@ class OrderIndex:
         self._folder = folder
         self._shared = shared
         self._fresh: list[Run] = []
+        self.erasures = newest(lake)
         self._runs, self.position = self._load()
 
     @classmethod
@@ -123,12 +125,20 @@ class OrderIndex:
 
         Two generations move in steps of their own, so neither position need cover the other.
         """
+        self.forget_erased()
         start, goal = self.position, self.position.highest(position)
         missing = goal.minus(start)
         while self.position != goal:
             step = step_towards(self.position, goal, _CATCH_UP)
             self.add(read_events(self._lake, self._log, self.position, step), step)
             progress(self.position.minus(start), missing)
+
+    def forget_erased(self) -> None:
+        """Begin anew where somebody was erased since: what is indexed may name him."""
+        number = newest(self._lake)
+        if number != self.erasures:
+            self.erasures, self._runs, self._fresh = number, [], []
+            self.position = Position.zero(self._lake.home.partitions)
 
     def try_to_flush(self) -> None:
         """Flush; where the disk refuses, go on from memory: what it lacks is read again."""
@@ -139,7 +149,7 @@ class OrderIndex:
 
     def flush(self) -> None:
         """Write what is only in memory, merge runs of like size, record the position."""
-        if not self._fresh:
+        if not self._fresh or newest(self._lake) != self.erasures:  # what names somebody stays out
             return
         self._runs.append(self._write(_merged(self._fresh)))
         self._fresh = []
@@ -154,6 +164,7 @@ class OrderIndex:
         manifest: dict[str, Any] = {
             "log_id": self._log.identity,
             "columns": list(TYPED_COLUMNS),
+            "erasures": self.erasures,
             "position": self.position.text(),
             "runs": {path.name: checksums.digest(path) for path in paths},
         }
@@ -176,6 +187,7 @@ class OrderIndex:
                 manifest["sum"] == durable.sum_of(manifest)
                 and manifest["log_id"] == self._log.identity
                 and manifest["columns"] == list(TYPED_COLUMNS)
+                and manifest.get("erasures", 0) == self.erasures
                 and self._log.end().covers(position)
             )
             if usable and _whole(folder, manifest["runs"]):

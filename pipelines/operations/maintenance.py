@@ -17,6 +17,7 @@ from headrace.pipelines.lake import backups, checksums, durable, failpoints
 from headrace.pipelines.lake.connect import literal
 from headrace.pipelines.lake.lake import Lake
 from headrace.pipelines.logs import logger
+from headrace.pipelines.operations import erasure_leftovers
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ def maintain(lake: Lake) -> Maintained:
         LockError: a writer did not finish in time.
         DamageError: a file that was to be merged is damaged; what was merged before it stays.
     """
+    erasure_leftovers.finish(lake)
     _record_merged(lake)
     dropped = _drop_generations(lake)
     merged = 0

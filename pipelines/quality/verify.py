@@ -20,6 +20,7 @@ from headrace.pipelines.generations.recompute import recomputed
 from headrace.pipelines.lake import checksums
 from headrace.pipelines.lake.lake import Lake
 from headrace.pipelines.log.embedded import Log
+from headrace.pipelines.log.erased import erasures
 from headrace.pipelines.position import Position
 from headrace.pipelines.progress import Progress, silent
 from headrace.pipelines.views.load import View
@@ -32,7 +33,8 @@ class Certificate:
     """Stored proof that served == recomputed at one position, or that it is not.
 
     `compiled` names views that were recomputed from what was compiled of them, and not from their
-    text: DuckDB has no room for what the text computes.
+    text: DuckDB has no room for what the text computes. `erasures` are the numbers of those that
+    rewrote events of the log before it.
     """
 
     at: datetime
@@ -45,6 +47,7 @@ class Certificate:
     comparison: Comparison
     fingerprint: str
     compiled: tuple[str, ...] = ()
+    erasures: tuple[int, ...] = ()
 
     @property
     def equal(self) -> bool:
@@ -113,6 +116,7 @@ def _compared(
             found = compare(lake, line, pairs)
             fingerprint = _fingerprint(lake, line, found)
         events = log.events_below(line.position)
+        erased = tuple(each.erasure_no for each in erasures(lake))
     return Certificate(
         lake.clock(),
         line.number,
@@ -124,6 +128,7 @@ def _compared(
         found,
         fingerprint,
         tuple(compiled),
+        erased,
     )
 
 
@@ -163,6 +168,7 @@ def _store(lake: Lake, certificate: Certificate) -> None:
             "by_view": dict(c.by_view),
             "cells": [vars(x) for x in c.shown],
             "compiled": certificate.compiled,
+            "erasures": certificate.erasures,
         },
         default=str,
     )

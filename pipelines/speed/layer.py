@@ -25,6 +25,7 @@ from headrace.pipelines.lake.lake import Lake
 from headrace.pipelines.lake.transaction import Transaction
 from headrace.pipelines.log import conflicts
 from headrace.pipelines.log.embedded import Log
+from headrace.pipelines.log.erased import newest, without_erased
 from headrace.pipelines.log.order_index import OrderIndex, read_events
 from headrace.pipelines.log.port import Fetched
 from headrace.pipelines.logs import logger
@@ -161,6 +162,10 @@ class Speed:
             fetched: what was read, from its position on.
             change: what it changes, if that was computed elsewhere.
         """
+        with self._lake.reading():
+            fetched, erased = without_erased(self._lake, fetched)
+        if erased:
+            change = None
         new = fetched.events.select(TYPED_COLUMNS)
         with contextlib.suppress(_MovedError):
             return self._land(line, fetched.end, new, fetched, change)
@@ -209,6 +214,8 @@ class Speed:
         This is the fence: a writer that was paused and lost its turn cannot get past it.
         """
         here = registry.read(self._lake, line.number)
+        if newest(self._lake) != self._index.erasures:  # what was read names somebody
+            raise _MovedError
         if here.position != line.position or _allowed(here, target) != target:
             raise _MovedError
         return here

@@ -45,6 +45,7 @@ NAMES = [
     "batch",
     "check",
     "connect",
+    "erase",
     "generate",
     "imports",
     "load_views",
