@@ -10,7 +10,7 @@ import json
 from typing import Final
 
 from headrace.schemas.events import ENVELOPE, SHAPES
-from headrace.schemas.strict_json import JsonObject, Number, parse
+from headrace.schemas.strict_json import JsonObject, NotJsonError, Number, parse
 
 _ALSO: Final = ("data", "datacontenttype", "importid")
 _CUSTOMER: Final = ("customer_id", "customer")
@@ -28,11 +28,11 @@ def redacted(raw: str, pseudonym: str) -> str:
     goods and money stay as they were written, digit by digit.
 
     Raises:
-        ValueError: it is no JSON object.
+        NotJsonError: it is no JSON object.
     """
     document = parse(raw.encode(errors="surrogatepass"))
     if not isinstance(document, JsonObject):
-        raise ValueError("an event is a JSON object")
+        raise NotJsonError("an event is a JSON object")
     known = {field.name for field in ENVELOPE} | set(_ALSO)
     kept = {name: value for name, value in document.items() if name in known}
     data = kept.get("data")

@@ -64,10 +64,12 @@ def _run(
     with open_lake(ctx) as lake:
         done = erase(lake, customer, reason=reason, order=order, dry_run=dry_run)
     console.emit(asdict(done), _text(done), as_json=as_json)
-    ctx.exit(1 if done.nothing else 0)
+    ctx.exit(1 if done.nothing and not done.finished else 0)
 
 
 def _text(done: Erased) -> str:
+    if done.finished:
+        return "an erasure that was interrupted is finished; nobody of this id is left"
     if done.nothing:
         return "nobody of this id is in the log or in quarantine; nothing was recorded"
     counts = (

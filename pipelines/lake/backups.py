@@ -109,7 +109,7 @@ def shorten(home: Home) -> bool:
 
 
 def clean(home: Home, wait: float) -> bool:
-    """Write the catalog anew without its free pages, and its copies with it; whether that went well.
+    """Write catalog and copies anew without their free pages; whether that went well.
 
     What was deleted from it, or replaced in it, lies in no file of the home after this.
 

@@ -1,7 +1,7 @@
 """Data files written again with other values in the same rows, and the catalog that names them so.
 
-Only erasure does this. All files change in one transaction of the catalog, with their digests, with
-the rows that the catalog keeps itself, and for every snapshot: nobody reads the old values any more.
+Only erasure does this. All files change in one transaction of the catalog, with their digests and
+with the rows that the catalog keeps itself, for every snapshot: nobody reads the old values again.
 """
 
 from __future__ import annotations
@@ -87,8 +87,9 @@ def kept(lake: Lake) -> list[Kept]:
         SELECT i.table_name, s.schema_name, t.table_name
         FROM {METADATA}.ducklake_inlined_data_tables AS i
         JOIN {METADATA}.ducklake_table AS t ON i.table_id = t.table_id
-        JOIN {METADATA}.ducklake_schema AS s ON t.schema_id = s.schema_id ORDER BY ALL""").fetchall()
-    tables = []
+        JOIN {METADATA}.ducklake_schema AS s ON t.schema_id = s.schema_id
+        ORDER BY ALL""").fetchall()
+    tables: list[Kept] = []
     for name, schema, table in found:
         described = lake.side.execute(f'DESCRIBE {METADATA}."{name}"').fetchall()
         if not any(t.name == name for t in tables):
@@ -159,18 +160,21 @@ def _renamed(lake: Lake, each: Rewritten, digests: Sequence[str]) -> list[str]:
     ).fetchall()
     file_id, table_id = found[0]
     sha = literal(durable.digest(each.place))
-    return [
+    file = (
         f"UPDATE {METADATA}.ducklake_data_file SET path = {literal(each.place.name)}, "
-        f"file_size_bytes = {size}, footer_size = {footer} WHERE data_file_id = {file_id}",
+        f"file_size_bytes = {size}, footer_size = {footer} WHERE data_file_id = {file_id}"
+    )
+    stats = (
         f"UPDATE {METADATA}.ducklake_file_column_stats SET min_value = NULL, max_value = NULL "
         f"WHERE data_file_id = {file_id} AND column_id IN (SELECT column_id FROM "
-        f"{METADATA}.ducklake_column WHERE table_id = {table_id} AND column_name IN ({listed}))",
-        *(
-            f"UPDATE {table} SET path = {literal(path)}, bytes = {size}, sha256 = {sha} "
-            f"WHERE path = {literal(each.file.path)}"
-            for table in digests
-        ),
-    ]
+        f"{METADATA}.ducklake_column WHERE table_id = {table_id} AND column_name IN ({listed}))"
+    )
+    recorded = (
+        f"UPDATE {table} SET path = {literal(path)}, bytes = {size}, sha256 = {sha} "
+        f"WHERE path = {literal(each.file.path)}"
+        for table in digests
+    )
+    return [file, stats, *recorded]
 
 
 def _unbounded(lake: Lake, bounds: Collection[tuple[str, str, str]]) -> list[str]:

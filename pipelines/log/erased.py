@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import duckdb
 
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -79,8 +78,7 @@ def without_erased(lake: Connection, fetched: Fetched) -> tuple[Fetched, bool]:
         return fetched, False
     events = redacted(fetched.events, _rows_of(fetched.events, known))
     rejected = [
-        replace(r, raw=GONE, reason=WHY) if names_any(r.raw, known) else r
-        for r in fetched.rejected
+        replace(r, raw=GONE, reason=WHY) if names_any(r.raw, known) else r for r in fetched.rejected
     ]
     changed = events is not fetched.events or rejected != list(fetched.rejected)
     return replace(fetched, events=events, rejected=rejected), changed
@@ -158,5 +156,3 @@ def _rows(lake: Connection, sql: str) -> list[tuple[Any, ...]]:
         return lake.rows(sql)
     except duckdb.CatalogException:  # of a home that has never erased anybody
         return []
-
-

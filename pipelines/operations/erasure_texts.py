@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import pyarrow as pa
 
@@ -119,7 +119,7 @@ def _escaped(text: str | None, person: Person) -> str | None:
 class _Digits(float):
     """A number with the text that it was written in."""
 
-    def __new__(cls, text: str) -> _Digits:
+    def __new__(cls, text: str) -> Self:
         made = super().__new__(cls, text)
         made.text = text
         return made

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Self, cast
 import duckdb
 
 from headrace.pipelines import bootstrap, settings
-from headrace.pipelines.errors import UsageError
+from headrace.pipelines.errors import DamageError, QueryError, UsageError
 from headrace.pipelines.generations import registry
 from headrace.pipelines.generations.generation import Generation
 from headrace.pipelines.lake import checksums, data_files
@@ -41,6 +41,8 @@ RESTATEMENTS = (
 )  # fmt: skip
 """Columns of `restatements`. A row is a cell that changed; `cells` counts all of its publish."""
 
+_AGAIN = 3
+"""Times that a query begins anew because the files under it were replaced by an erasure."""
 _CACHED = 256
 """Answers kept by one connection; each has at most `max_rows` rows."""
 
@@ -158,6 +160,26 @@ class Serving:
         check_select(sql, self._lake.con)
         if self._lake.refresh():
             self._ready()
+        for _ in range(_AGAIN):
+            seen = self._newest()
+            try:
+                return self._answer(sql, max_rows, timeout, params)
+            except (QueryError, DamageError, duckdb.IOException):
+                if self._newest() == seen:
+                    raise
+        return self._answer(sql, max_rows, timeout, params)
+
+    def _newest(self) -> int:
+        with self._lake.reading():
+            return self._lake.snapshot()
+
+    def _answer(
+        self,
+        sql: str,
+        max_rows: int | None,
+        timeout: timedelta | None,
+        params: Mapping[str, object] | None,
+    ) -> Answer:
         with self._lake.reading():
             snapshot = self._lake.snapshot()
             key = (snapshot, sql, max_rows, repr(sorted((params or {}).items())))

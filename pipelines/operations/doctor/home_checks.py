@@ -90,6 +90,15 @@ def check_leftovers(case: Case) -> Iterator[Finding]:
         yield Finding("leftovers", "note", what, str(path), "headrace maintain")
 
 
+def check_erasure(case: Case) -> Iterator[Finding]:
+    """An erasure that was interrupted: what it was to delete may still be there."""
+    if case.home.erasing.exists():
+        what = "an erasure was interrupted; files that it was to delete are still there"
+        yield Finding("erasure", "wrong", what, str(case.home.erasing), "headrace maintain")
+    else:
+        yield Finding("erasure", "ok", "none is unfinished")
+
+
 def check_space(case: Case) -> Iterator[Finding]:
     """Free space on the disk."""
     free = shutil.disk_usage(case.home.path).free
@@ -161,6 +170,7 @@ HOME_CHECKS = (
     check_catalog,
     check_backups,
     check_leftovers,
+    check_erasure,
     check_space,
     check_java,
     check_extensions,

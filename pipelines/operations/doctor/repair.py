@@ -20,6 +20,7 @@ from headrace.pipelines.lake.checksums import Damage
 from headrace.pipelines.lake.home import Home
 from headrace.pipelines.lake.lake import Lake
 from headrace.pipelines.log.embedded import Log
+from headrace.pipelines.operations import erasure_leftovers
 from headrace.pipelines.operations.doctor import repair_catalog, repair_segments
 from headrace.pipelines.operations.doctor.case import Case
 from headrace.pipelines.operations.doctor.lake_checks import index_says
@@ -65,6 +66,9 @@ def repair(settings: Settings, source: Path | None = None, report: Report = quie
             home = repair_catalog.restore_marker(settings, say)
             repair_catalog.put_bad_copies_aside(home, say)
         _restore_lake(home, settings, source, say, restored=restored)
+        with Lake(home, settings) as lake:
+            if erasure_leftovers.finish(lake):
+                say("an interrupted erasure: what it was to delete is deleted")
         if done:
             backups.keep(home)
     return done
