@@ -55,6 +55,11 @@ MAINTAIN = (
     "maintenance.done", "maintenance.ready:4", "maintenance.expired", "maintenance.deleted",
     "maintenance.deleted:3", "maintenance.cleaned",
 )  # fmt: skip
+ERASE = (
+    "erase.rewritten", "erase.written", "erase.synced", "erase.ready", "erase.held",
+    "erase.committed", "erase.done", "erase.noted", "erase.swapped", "erase.deleted",
+    "erase.emptied", *BACKUP, "erase.cleaned", "erase.finished",
+)  # fmt: skip
 INIT = ("init.begun", "init.ready", "init.done", "init.marked")
 
 

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import signal
 import time
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from headrace.pipelines.lake import failpoints
@@ -223,6 +225,42 @@ def test_maintenance_that_is_killed_changes_nothing_that_anybody_can_see(story: 
 
 
 @pytest.mark.thorough
+def test_an_erasure_that_is_killed_names_all_of_a_customer_or_nothing_and_is_finished(
+    story: Story,
+) -> None:
+    headrace = story.headrace
+    sql = "SELECT customer_id, count(*) AS n FROM orders WHERE customer_id[1] = 'c' GROUP BY 1"
+    people = dict(headrace.json("query", f"{sql} ORDER BY 1")["rows"])
+    assert len(people) >= len(crashing.ERASE)
+    for nth, (point, who) in enumerate(zip(crashing.ERASE, people, strict=False)):
+        call = ("erase", "customer", who, "--reason", "asked by letter")
+        kill_at(point, headrace, *call)
+        left = dict(headrace.json("query", sql)["rows"]).get(who, 0)
+        assert left in {0, people[who]}, point
+        unfinished = (headrace.home / "erasing.json").exists()
+        assert unfinished == (point not in {"erase.finished", "erase.cleaned"}) or left == 0, point
+        if left or nth % 2:
+            headrace.run(*call)
+        else:
+            headrace.json("maintain")
+        assert not (headrace.home / "erasing.json").exists(), point
+        assert who not in dict(headrace.json("query", sql)["rows"]), point
+        found = {f for f in headrace.home.rglob("*") if f.is_file() and _names(f, who)}
+        assert found == set(), point
+        assert headrace.json("verify")["equal"], point
+    assert headrace.json("doctor")["wrong"] == 0
+
+
+def _names(file: Path, who: str) -> bool:
+    """Whether a file holds a name, in its bytes or as a value of its columns."""
+    raw = file.read_bytes()
+    if file.suffix == ".parquet":
+        table = pq.read_table(file)
+        raw += json.dumps(table.to_pylist(), default=repr).encode()
+    return re.search(rb"(?<![\w-])" + who.encode() + rb"(?![\w-])", raw) is not None
+
+
+@pytest.mark.thorough
 def test_a_home_whose_making_was_killed_is_made_by_the_next_command(tmp_path: Path) -> None:
     for point in crashing.INIT:
         (tmp_path / point).mkdir()
@@ -256,6 +294,7 @@ def test_every_crash_point_that_the_commands_pass_is_one_we_kill_at(
         "RETRY": (("quarantine", "retry"),),
         "VERIFY": (("verify",),),
         "MAINTAIN": (("maintain",),),
+        "ERASE": (("erase", "customer", "c-1", "--reason", "letter"),),
     }
     commit = {point.split(":")[0] for point in crashing.COMMIT}
     monkeypatch.setattr(failpoints, "here", passed.add)
@@ -268,6 +307,7 @@ def test_every_crash_point_that_the_commands_pass_is_one_we_kill_at(
         known = {point.split(":")[0] for point in getattr(crashing, name)}
         # Around each COMMIT the same lines run: we kill there in an append, a commit, a publish.
         known |= {p for p in passed if p.endswith((".held", ".committed"))}
+        known |= {"erase.begun"} if name == "ERASE" else set()
         if name in {"BATCH", "MAINTAIN"}:
             known |= set(crashing.BACKUP)
         if name in {"REPLAY", "SWITCH"}:  # its commits and publishes are those of the others
