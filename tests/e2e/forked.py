@@ -32,7 +32,8 @@ _OURS = (
     "operations.backup.save", "operations.backup.restore",
     "operations.maintenance", "replay.build", "replay.promote", "speed.layer", "quality.verify",
     "cli.speed", "cli.batch", "cli.status", "cli.verify", "cli.operations",
-    "operations.maintenance", "operations.erasure", "replay.build", "replay.promote", "speed.layer", "quality.verify",
+    "operations.maintenance", "operations.erasure", "replay.build",
+    "replay.promote", "speed.layer", "quality.verify",
     "views.load",
 )  # fmt: skip
 _NEEDED = ("duckdb", "numpy", "pyarrow", *(f"headrace.pipelines.{name}" for name in _OURS))
