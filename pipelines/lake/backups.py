@@ -120,7 +120,7 @@ def clean(home: Home, wait: float) -> bool:
     try:
         said = _apart(_CLEAN, str(home.catalog), str(int(wait * 1000)))
     except (OSError, subprocess.SubprocessError) as e:
-        logger("backup").warning("catalog not cleaned", cause=_cause(e))
+        logger("backup").warning("catalog not cleaned", cause=cause(e))
         return False
     if said.split()[0] != "0":
         return False

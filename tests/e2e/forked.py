@@ -30,8 +30,6 @@ _OURS = (
     "log.segments", "log.binding", "batch.run", "cli.query", "cli.generations", "cli.ingest",
     "cli.speed", "cli.batch", "cli.status", "cli.verify", "cli.operations", "cli.backup",
     "operations.backup.save", "operations.backup.restore",
-    "operations.maintenance", "replay.build", "replay.promote", "speed.layer", "quality.verify",
-    "cli.speed", "cli.batch", "cli.status", "cli.verify", "cli.operations",
     "operations.maintenance", "operations.erasure", "replay.build",
     "replay.promote", "speed.layer", "quality.verify",
     "views.load",
