@@ -28,6 +28,8 @@ TEXTS: Final = {
     "appends": ("origin",),
     "restatements": ("key", "old", "new"),
     "quarantine": ("origin", "reason", "raw"),
+    "quarantine_sightings": ("origin",),
+    "quarantine_decisions": ("who", "reason"),
 }
 """The lake's own tables in which somebody may be named, and the columns with texts."""
 _PRODUCTS: Final = frozenset({"product_id", "sku"})

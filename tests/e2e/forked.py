@@ -30,8 +30,8 @@ _OURS = (
     "log.segments", "log.binding", "batch.run", "cli.query", "cli.generations", "cli.ingest",
     "cli.speed", "cli.batch", "cli.status", "cli.verify", "cli.operations", "cli.backup",
     "operations.backup.save", "operations.backup.restore",
-    "operations.maintenance", "operations.erasure", "replay.build", "replay.promote",
-    "speed.layer", "quality.verify",
+    "operations.maintenance", "operations.erasure", "replay.build",
+    "replay.promote", "speed.layer", "quality.verify",
     "views.load",
 )  # fmt: skip
 _NEEDED = ("duckdb", "numpy", "pyarrow", *(f"headrace.pipelines.{name}" for name in _OURS))
