@@ -60,6 +60,7 @@ def _text(found: Preview, source: str) -> Iterator[str]:
     yield f"identical lines       {found.twins:,}"
     if found.identical_rows is not None:
         yield f"identical rows        {found.identical_rows:,}"
+    yield from (f"warning: {each}" for each in found.warnings)
     yield f"ids that come again   {_again(found.repeats)}"
     if found.in_log is None:
         yield "in the log already    there is no home yet"

@@ -102,7 +102,9 @@ def _count_rows(found: Preview, file: ImportedFile) -> None:
     """Add what a file has of rows that are no events, and of identical ones."""
     for what, count in file.skipped.items():
         found.skipped[what] = found.skipped.get(what, 0) + count
-    twins = identical_lines(file.path)
+    found.warnings += file.warnings
+    known = file.identical_rows
+    twins = identical_lines(file.path) if known is None else sum(known.values())
     if twins is not None:
         found.identical_rows = (found.identical_rows or 0) + twins
 

@@ -98,6 +98,7 @@ class Preview:
     twins: int = 0
     repeats: Again = field(default_factory=lambda: Again(0, 0))
     identical_rows: int | None = None
+    warnings: list[str] = field(default_factory=list)
     skipped: dict[str, int] = field(default_factory=dict)
     in_log: Again | None = None
     refused: list[str] = field(default_factory=list)
