@@ -28,6 +28,7 @@ def certificate_json(c: Certificate) -> dict[str, Any]:
         "by_view": dict(c.comparison.by_view),
         "fingerprint": c.fingerprint,
         "compiled": list(c.compiled),
+        "zones": {name: dict(told) for name, told in c.zones.items()},
         "at": f"{c.at.isoformat(timespec='seconds')}Z",
         "differences": [
             {
@@ -55,6 +56,10 @@ def certificate_text(c: Certificate) -> str:
         f"  generation {c.generation}, logic {c.logic}, fingerprint {c.fingerprint}",
         f"  {c.at.isoformat(timespec='seconds')}Z",
     ]
+    lines += [
+        f"  {', '.join(told['views'])}: local time in {name} (rules {told['rules']})"
+        for name, told in c.zones.items()
+    ] or ["  all times in UTC"]
     if c.compiled:
         lines.append(
             f"  recomputed from what was compiled, as DuckDB has no room for the text's values: "

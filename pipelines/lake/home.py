@@ -45,7 +45,8 @@ PLACES = {
 """What is in a home, and what for."""
 
 _BESIDE = (
-    "catalog.sqlite-wal", "catalog.sqlite-shm", "home.json.new", "merged.new", "refused.new",
+    "catalog.sqlite-wal", "catalog.sqlite-shm", "home.json.new", "headrace.toml.new", "merged.new",
+    "refused.new",
 )  # fmt: skip
 """What is there for a moment, beside the place that it belongs to."""
 

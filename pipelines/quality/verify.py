@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from headrace.pipelines import notify
 from headrace.pipelines.generations import registry, served_sql
@@ -32,7 +33,8 @@ class Certificate:
     """Stored proof that served == recomputed at one position, or that it is not.
 
     `compiled` names views that were recomputed from what was compiled of them, and not from their
-    text: DuckDB has no room for what the text computes.
+    text: DuckDB has no room for what the text computes. `zones` are those in which views read
+    times, each with the version of its `rules` and the `views`; all other times are UTC.
     """
 
     at: datetime
@@ -45,6 +47,7 @@ class Certificate:
     comparison: Comparison
     fingerprint: str
     compiled: tuple[str, ...] = ()
+    zones: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def equal(self) -> bool:
@@ -124,6 +127,7 @@ def _compared(
         found,
         fingerprint,
         tuple(compiled),
+        line.views.zones,
     )
 
 
@@ -136,7 +140,7 @@ def _as_written(lake: Lake, view: View, table: str) -> str:
     """
     import duckdb
 
-    get_ready(lake.con)
+    get_ready(lake.con, view.zones)
     text = written_sql(view.text, table)
     try:
         lake.con.execute(f"SELECT count(COLUMNS(*)) FROM ({text})").fetchall()
@@ -163,6 +167,7 @@ def _store(lake: Lake, certificate: Certificate) -> None:
             "by_view": dict(c.by_view),
             "cells": [vars(x) for x in c.shown],
             "compiled": certificate.compiled,
+            "zones": certificate.zones,
         },
         default=str,
     )
