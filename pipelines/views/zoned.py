@@ -42,9 +42,9 @@ def local_time(at: Expressions, node: exp.Expression) -> Typed:
     if x.find(exp.AtTimeZone) is not None:
         at.refuse(node, "shifts a time that is local already; shift it once, to one zone")
     part = at.check(x)
-    if part.type not in {"TIMESTAMP", "NULL"}:
+    if part.type != "TIMESTAMP":
         at.refuse(node, f"shifts what is {part.type}, and here a TIMESTAMP is needed")
-    if zone == DEFAULT or part.type == "NULL":
+    if zone == DEFAULT:
         return part
     table = at.rules_of(node, zone)
     native, spark = (
@@ -91,7 +91,7 @@ def shifted(x: str, table: ZoneRules, dialect: Dialect) -> str:
     """SQL for a time in UTC as the zone's clocks show it.
 
     Args:
-        x: SQL for a TIMESTAMP, NULL where there is none.
+        x: SQL for a TIMESTAMP or NULL.
         table: the zone's rules.
         dialect: of both. Spark's session has UTC as its zone.
     """
