@@ -55,9 +55,7 @@ def views(home: Place, name: str | None = None, **given: Any) -> dict[str, Any]:
 
 
 def _tables(line: Generation) -> list[dict[str, Any]]:
-    return [
-        {"name": name, "kind": "table", "columns": dict(line.columns(name))} for name in TABLES
-    ]
+    return [{"name": name, "kind": "table", "columns": dict(line.columns(name))} for name in TABLES]
 
 
 def _live(line: Generation) -> list[dict[str, Any]]:
