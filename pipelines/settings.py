@@ -236,7 +236,7 @@ def _check_zone(home: Path, kept: object, wanted: object) -> None:
     except zones.UnknownZoneError as e:
         raise UsageError(f"setting {_ZONE!r} is {wanted!r}, which {e}; correct it in {file}") from e
     has = zones.DEFAULT if kept is None else kept
-    if wanted != has and (home / "home.json").is_file():
+    if wanted != has and (kept is not None or (home / "home.json").is_file()):
         raise UsageError(
             f"the home {home} has the {_ZONE} {has}, and not {wanted}: it is a setting of the "
             f'home, the same for all. To change it, write {_ZONE} = "{wanted}" into {file}; '

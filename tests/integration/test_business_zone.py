@@ -175,6 +175,11 @@ def test_init_takes_the_zone_once_and_says_how_to_change_it(tmp_path: Path) -> N
     headrace = Headrace(home)
     headrace.run("init", "--zone", "Berlin").refused(2, "did you mean Europe/Berlin")
     assert headrace.json("init", "--zone", BERLIN)["business_zone"] == BERLIN
+    prepared = tmp_path / "prepared"
+    prepared.mkdir()
+    (prepared / "headrace.toml").write_text(f'business_zone = "{TOKYO}"\n', encoding="utf-8")
+    Headrace(prepared).run("init", "--zone", BERLIN).refused(2, f"has the business_zone {TOKYO}")
+    assert Headrace(prepared).json("init")["business_zone"] == TOKYO
     text = (home / "headrace.toml").read_text(encoding="utf-8")
     assert text == f'business_zone = "{BERLIN}"\n# mine\ncommit_events = 10\n'
     assert headrace.json("init", "--zone", BERLIN)["created"] is False
