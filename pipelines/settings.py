@@ -21,8 +21,8 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from headrace.pipelines import zones
 from headrace.pipelines.errors import UsageError
+from headrace.schemas import zones
 
 DEFAULT_HOME = Path("headrace-data")
 _FILE = "headrace.toml"

@@ -16,7 +16,7 @@ from headrace.schemas.tables import LEDGER_COLUMNS, ORDERS_COLUMNS, TABLES
 
 if TYPE_CHECKING:
     from headrace.pipelines.views.load import View
-    from headrace.pipelines.zones import ZoneRules
+    from headrace.schemas.zones import ZoneRules
 
 
 _MAYBE_MISREAD: Final = re.compile(

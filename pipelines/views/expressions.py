@@ -15,7 +15,7 @@ from sqlglot import exp
 
 from headrace.pipelines.views.rules import refuse, refuse_node
 from headrace.pipelines.views.types import BindError, decimal_size, family, type_of
-from headrace.pipelines.zones import UnknownZoneError, ZoneRules, rules
+from headrace.schemas.zones import UnknownZoneError, ZoneRules, rules
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-from headrace.pipelines.zones import DEFAULT
+from headrace.schemas.zones import DEFAULT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -19,8 +19,8 @@ from headrace.pipelines.views.trial import try_view
 from headrace.pipelines.views.types import reserved_word
 from headrace.pipelines.views.view import ROWS, Column, Dialect, View
 from headrace.pipelines.views.zone_trial import try_zone
-from headrace.pipelines.zones import DEFAULT
 from headrace.schemas.tables import TABLES
+from headrace.schemas.zones import DEFAULT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

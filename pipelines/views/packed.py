@@ -10,7 +10,7 @@ import json
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
-from headrace.pipelines.zones import ZoneRules
+from headrace.schemas.zones import ZoneRules
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from headrace.pipelines.views.expressions import Expressions, Typed
-    from headrace.pipelines.zones import ZoneRules
+    from headrace.schemas.zones import ZoneRules
 
 _CLAUSES: Final[dict[str, str]] = {
     "with_": "WITH is not allowed; a view is one SELECT over orders or ledger",

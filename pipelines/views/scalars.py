@@ -26,7 +26,7 @@ from headrace.pipelines.views.zoned import local_time
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from headrace.pipelines.zones import ZoneRules
+    from headrace.schemas.zones import ZoneRules
 
 
 def row_expressions(

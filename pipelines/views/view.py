@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Literal
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from headrace.pipelines.zones import ZoneRules
+    from headrace.schemas.zones import ZoneRules
 
 Dialect = Literal["duckdb", "spark"]
 

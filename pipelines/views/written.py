@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from headrace.pipelines.views.types import scratch
 from headrace.pipelines.views.zoned import as_tree
-from headrace.pipelines.zones import DEFAULT
+from headrace.schemas.zones import DEFAULT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     import duckdb
 
-    from headrace.pipelines.zones import ZoneRules
+    from headrace.schemas.zones import ZoneRules
 
 _MACROS: Final = r"""
     CREATE OR REPLACE TEMP MACRO _digits(x) AS

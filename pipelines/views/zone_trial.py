@@ -11,16 +11,16 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
-from headrace.pipelines import zones
 from headrace.pipelines.errors import ViewError
 from headrace.pipelines.views.types import scratch
 from headrace.pipelines.views.zoned import as_tree, shifted
+from headrace.schemas import zones
 from headrace.schemas.events import END_YEAR, FIRST_YEAR
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from headrace.pipelines.zones import ZoneRules
+    from headrace.schemas.zones import ZoneRules
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _SECOND: Final = 1_000_000

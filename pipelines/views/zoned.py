@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Final, NoReturn
 from sqlglot import exp
 
 from headrace.pipelines.views.expressions import Expressions, Typed
-from headrace.pipelines.zones import DEFAULT, ZoneRules
 from headrace.schemas.events import END_YEAR, FIRST_YEAR
+from headrace.schemas.zones import DEFAULT, ZoneRules
 
 if TYPE_CHECKING:
     from headrace.pipelines.views.view import Dialect

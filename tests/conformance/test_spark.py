@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from headrace.pipelines import zones
 from headrace.pipelines.batch import run as batch
 from headrace.pipelines.generations import registry
 from headrace.pipelines.views.zone_trial import telling_moments
 from headrace.pipelines.views.zoned import shifted
+from headrace.schemas import zones
 from tests.conformance.paths import append, assert_exact, conflicts, logged, run_speed
 from tests.conformance.streams import combined
 from tests.oracle import fold as oracle

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from headrace.pipelines import zones
 from headrace.pipelines.batch import run as batch
 from headrace.pipelines.cli.certificate import certificate_text
 from headrace.pipelines.errors import UsageError
@@ -21,7 +20,8 @@ from headrace.pipelines.quality.verify import verify
 from headrace.pipelines.replay import promote
 from headrace.pipelines.settings import load
 from headrace.pipelines.verbs.views import views
-from headrace.pipelines.zones import ZoneRules
+from headrace.schemas import zones
+from headrace.schemas.zones import ZoneRules
 from tests.conformance.paths import append, run_speed
 from tests.e2e.command import Headrace
 from tests.e2e.orders import events

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from headrace.pipelines import zones
 from headrace.pipelines.errors import ViewError
 from headrace.pipelines.views.filling import filled, zones_moved, zones_of
 from headrace.pipelines.views.load import BUILTIN_VIEWS, load_views, logic_version, parse_view
 from headrace.pipelines.views.packed import pack, unpack
 from headrace.pipelines.views.trial import try_view
 from headrace.pipelines.views.view import View
-from headrace.pipelines.zones import ZoneRules
+from headrace.schemas import zones
+from headrace.schemas.zones import ZoneRules
 from tests.halves import first
 from tests.unit.view_samples import by_currency, view
 

@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headrace.pipelines import zones
 from headrace.pipelines.errors import ViewError
 from headrace.pipelines.views import zone_trial
 from headrace.pipelines.views.zone_trial import converted, telling_moments, try_zone
-from headrace.pipelines.zones import UnknownZoneError, ZoneRules
+from headrace.schemas import zones
 from headrace.schemas.events import END_YEAR, FIRST_YEAR
+from headrace.schemas.zones import UnknownZoneError, ZoneRules
 from tests.halves import first
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
