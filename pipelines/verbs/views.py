@@ -46,7 +46,7 @@ def views(home: Place, name: str | None = None, **given: Any) -> dict[str, Any]:
     return {
         "logic": line.logic,
         "business_zone": zone,
-        "views": [*_tables(line), *_live(line)] if name is None else [_view(line.views[name])],
+        "views": listed(line) if name is None else [_view(line.views[name])],
         "waiting": sorted(n for n in {*wanted, *line.views} if _differs(n, wanted, line.views)),
         "replaced": sorted(n for n in built_in if n in wanted and _differs(n, wanted, built_in)),
         "off": sorted(built_in.keys() - wanted.keys()),
@@ -54,12 +54,12 @@ def views(home: Place, name: str | None = None, **given: Any) -> dict[str, Any]:
     }
 
 
-def _tables(line: Generation) -> list[dict[str, Any]]:
-    return [{"name": name, "kind": "table", "columns": dict(line.columns(name))} for name in TABLES]
-
-
-def _live(line: Generation) -> list[dict[str, Any]]:
-    return [_view(view) for view in line.views.values()]
+def listed(line: Generation) -> list[dict[str, Any]]:
+    """What can be queried of a generation: name, kind, columns, and of a view key and text."""
+    tables = [
+        {"name": name, "kind": "table", "columns": dict(line.columns(name))} for name in TABLES
+    ]
+    return [*tables, *map(_view, line.views.values())]
 
 
 def _view(view: View) -> dict[str, Any]:
