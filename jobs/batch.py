@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from headrace.pipelines.fold import base_plan
-from headrace.pipelines.views.load import parse_view
+from headrace.pipelines.views.packed import unpack
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -91,7 +91,7 @@ def session(master: str | None, plan: dict[str, Any]) -> SparkSession:
 
 def run(spark: SparkSession, plan: dict[str, Any]) -> dict[str, Any]:
     """Read, fold, aggregate, write. Gives the redelivered events below the cut, as `repeats`."""
-    views = {n: parse_view(n, sql, where=f"view {n}") for n, sql in plan["views"].items()}
+    views = unpack(plan["views"], "view")
     mode = plan["mode"]
     made = (base_plan.full if mode == "full" else base_plan.incremental)(views, "spark")
     _read_inputs(spark, plan)

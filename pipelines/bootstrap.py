@@ -23,7 +23,7 @@ from headrace.pipelines.lake.lake import Lake
 from headrace.pipelines.lake.tables import SYSTEM_TABLES
 from headrace.pipelines.lake.transaction import Transaction
 from headrace.pipelines.log import binding
-from headrace.pipelines.settings import Settings
+from headrace.pipelines.settings import Settings, keep_zone
 
 if TYPE_CHECKING:
     from headrace.pipelines.log.kafka.client import Topic
@@ -78,6 +78,7 @@ def create(settings: Settings) -> bool:
         homes.check_unused(path)
         for leftover in path.glob("catalog.sqlite*"):  # of a creation that was interrupted
             leftover.unlink()
+        keep_zone(path, settings.business_zone)
         _create_tables(home, settings, topic)
         failpoints.here("init.done")
         homes.write_marker(home, version("headrace"))

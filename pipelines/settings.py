@@ -22,8 +22,11 @@ from pydantic import BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from headrace.pipelines.errors import UsageError
+from headrace.schemas import zones
 
 DEFAULT_HOME = Path("headrace-data")
+_FILE = "headrace.toml"
+_ZONE = "business_zone"
 _ADDRESS = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+:/")
 
 
@@ -63,6 +66,9 @@ class Settings(BaseSettings):
 
     home: Path = DEFAULT_HOME
     partitions: int = Field(4, ge=1, le=1024, description="of a new home's log; fixed from then on")
+    business_zone: str = Field(
+        zones.DEFAULT, description="in which built-in views count days; one for all, in the home"
+    )
     commit_events: int = Field(100_000, ge=1, description="events a commit of the speed layer")
     replay_events: int = Field(1_000_000, ge=1, description="events a commit while replaying")
     append_events: int = Field(50_000, ge=1, description="events a durable append")
@@ -190,9 +196,12 @@ def load(
             f"the home {str(where)!r} is an address, not a directory; object storage is not "
             "supported: name a directory, on a shared file system if need be"
         )
-    file = where / "headrace.toml"
-    merged = {**_read(file), **values, **{k: v for k, v in given.items() if v is not None}}
+    file = where / _FILE
+    kept = _read(file)
+    merged = {**kept, **values, **{k: v for k, v in given.items() if v is not None}}
     merged["home"] = where
+    if _ZONE in merged:
+        _check_zone(where, kept.get(_ZONE), merged[_ZONE])
     try:
         return Settings(**merged)
     except ValidationError as e:
@@ -206,6 +215,48 @@ def load(
             f"setting {name!r} is {shown}: {first['msg'].lower()}; "
             f"correct it in {file}, HEADRACE_{name.upper()} or on the command line"
         ) from e
+
+
+def business_zone(home: Path) -> str:
+    """The zone of a home's days, as its file has it now: the same for all who ask, at any time.
+
+    Raises:
+        UsageError: there is no such zone, or the file is not TOML.
+    """
+    kept = _read(home / _FILE).get(_ZONE)
+    _check_zone(home, kept, kept or zones.DEFAULT)
+    return str(kept or zones.DEFAULT)
+
+
+def _check_zone(home: Path, kept: object, wanted: object) -> None:
+    """Refuse a zone that there is not, and another one than the home has: all must see the same."""
+    file = home / _FILE
+    try:
+        zones.check(str(wanted))
+    except zones.UnknownZoneError as e:
+        raise UsageError(f"setting {_ZONE!r} is {wanted!r}, which {e}; correct it in {file}") from e
+    has = zones.DEFAULT if kept is None else kept
+    if wanted != has and (kept is not None or (home / "home.json").is_file()):
+        raise UsageError(
+            f"the home {home} has the {_ZONE} {has}, and not {wanted}: it is a setting of the "
+            f'home, the same for all. To change it, write {_ZONE} = "{wanted}" into {file}; '
+            "`headrace batch`, or `headrace replay` and `promote`, then make it live"
+        )
+
+
+def keep_zone(home: Path, zone: str) -> None:
+    """Write the zone of a new home into its file, if it is not there yet; synced."""
+    file = home / _FILE
+    if zone == zones.DEFAULT or _ZONE in _read(file):
+        return
+    # At the top: what stands below a table's head belongs to that table.
+    rest = file.read_text(encoding="utf-8") if file.is_file() else ""
+    fresh = file.with_name(f"{_FILE}.new")
+    with fresh.open("w", encoding="utf-8") as f:
+        f.write(f'{_ZONE} = "{zone}"\n{rest}')
+        f.flush()
+        os.fsync(f.fileno())
+    fresh.replace(file)
 
 
 def _read(file: Path) -> dict[str, Any]:
@@ -226,6 +277,7 @@ def as_environment(settings: Settings) -> dict[str, str]:
             value = value.total_seconds()
         elif isinstance(value, tuple):
             value = shlex.join(value)
-        if value is not None and not isinstance(value, SecretStr):
+        # The zone is the home's: whoever works on it looks there.
+        if value is not None and not isinstance(value, SecretStr) and name != _ZONE:
             found[f"HEADRACE_{name.upper()}"] = str(value)
     return found

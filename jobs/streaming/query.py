@@ -29,6 +29,7 @@ from headrace.pipelines.position import Position
 from headrace.pipelines.speed import shards
 from headrace.pipelines.speed.layer import Commit, Speed
 from headrace.pipelines.speed.shards import Part
+from headrace.pipelines.views.packed import pack
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -169,7 +170,7 @@ class Stream:
             end,
             self._log.address,
             chosen.max_event_bytes,
-            {name: view.text for name, view in line.views.items()},
+            pack(line.views),
             [file.resolve() for file in self._speed.earlier()],
             folder,
             chosen.memory_limit,

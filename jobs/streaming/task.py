@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,7 +20,7 @@ from headrace.pipelines.log.port import Fetched
 from headrace.pipelines.position import Position
 from headrace.pipelines.speed import shards
 from headrace.pipelines.speed.shards import Part
-from headrace.pipelines.views.load import View, parse_view
+from headrace.pipelines.views.packed import unpack
 
 ANSWER = "done string"
 """What a task gives back to Spark: one row, one JSON text."""
@@ -75,14 +74,8 @@ def run(work: Work, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatc
         return
     places = tuple(sorted(records))
     fetched = work.of(places, records)
-    views = {name: _view(name, sql) for name, sql in work.views.items()}
+    views = unpack(work.views, "the view")
     spill = work.folder / "spill"
     change = shards.change_of(fetched, views, work.index, spill, work.memory_limit)
     told = shards.stage(work.folder, Part(places, fetched, change))
     yield pa.RecordBatch.from_pydict({"done": [json.dumps(told)]})
-
-
-@lru_cache(maxsize=256)
-def _view(name: str, sql: str) -> View:
-    """A view, compiled once in a worker's life."""
-    return parse_view(name, sql, where=f"the view {name}")

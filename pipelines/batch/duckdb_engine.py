@@ -15,7 +15,7 @@ from headrace.pipelines.log.embedded import Log
 from headrace.pipelines.log.scan import between
 from headrace.pipelines.position import Position
 from headrace.pipelines.progress import Progress, silent
-from headrace.pipelines.views.load import parse_view
+from headrace.pipelines.views.packed import unpack
 from headrace.schemas.tables import TYPED_COLUMNS
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 def run_plan(lake: Lake, plan: dict[str, Any]) -> dict[str, Any]:
     """Run a batch plan's incremental mode; gives what the Spark job's `result.json` gives."""
-    views = {n: parse_view(n, sql, where=f"view {n}") for n, sql in plan["views"].items()}
+    views = unpack(plan["views"], "view")
     made = base_plan.incremental(views, "duckdb")
     columns = ", ".join(f'"{c}"' for c in TYPED_COLUMNS)
     low = Position.of({int(p): r[0] for p, r in plan["ranges"].items()})

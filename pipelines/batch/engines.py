@@ -28,6 +28,7 @@ from headrace.pipelines.position import Position
 from headrace.pipelines.processes import start_python
 from headrace.pipelines.progress import Report
 from headrace.pipelines.views.load import View
+from headrace.pipelines.views.packed import pack
 
 ENGINES = ("spark", "duckdb")
 _SHORT = 2_000_000
@@ -99,7 +100,7 @@ def _plan(lake: Lake, log: Log, task: Task) -> dict[str, Any]:
     plan: dict[str, Any] = {
         "mode": task.mode,
         "cut": cut.as_dict(),
-        "views": {name: view.text for name, view in task.views.items()},
+        "views": pack(task.views),
         "event_files": log.files_between(start, cut),
         "ranges": ranges,
         "output": str(task.folder),

@@ -29,7 +29,7 @@ from headrace.pipelines.lake.lake import Lake
 from headrace.pipelines.position import Position
 from headrace.pipelines.quality.audit import Audited
 from headrace.pipelines.serving.query import Answer
-from headrace.pipelines.views.load import parse_view
+from headrace.pipelines.views.packed import pack, unpack
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def keep(home: Home, candidate: Candidate, audited: Audited) -> None:
     staged = candidate.staged
     told = {
         "cut": staged.cut.as_dict(),
-        "views": {name: view.text for name, view in staged.views.items()},
+        "views": pack(staged.views),
         "repeats": staged.repeats,
         "generation": candidate.generation,
         "base": candidate.base,
@@ -117,9 +117,7 @@ def load(home: Home) -> Candidate:
         raise UsageError(
             f"no refused base is kept in {home.path}; `headrace batch` makes and publishes one"
         )
-    views = {
-        n: parse_view(n, sql, where=f"the staged view {n}") for n, sql in told["views"].items()
-    }
+    views = unpack(told["views"], "the staged view")
     cut = Position.of({int(p): o for p, o in told["cut"].items()})
     staged = Staged(home.refused, views, cut, int(told["repeats"]))
     return Candidate(

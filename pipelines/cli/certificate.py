@@ -29,6 +29,7 @@ def certificate_json(c: Certificate) -> dict[str, Any]:
         "fingerprint": c.fingerprint,
         "compiled": list(c.compiled),
         "erasures": list(c.erasures),
+        "zones": {name: dict(told) for name, told in c.zones.items()},
         "at": f"{c.at.isoformat(timespec='seconds')}Z",
         "differences": [
             {
@@ -61,6 +62,10 @@ def certificate_text(c: Certificate) -> str:
             f"  {len(c.erasures):,} erasures rewrote personal fields before it; "
             "`headrace log erasures` lists them"
         )
+    lines += [
+        f"  {', '.join(told['views'])}: local time in {name} (rules {told['rules']})"
+        for name, told in c.zones.items()
+    ] or ["  all times in UTC"]
     if c.compiled:
         lines.append(
             f"  recomputed from what was compiled, as DuckDB has no room for the text's values: "

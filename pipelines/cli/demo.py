@@ -21,6 +21,7 @@ from headrace.pipelines.generations import registry
 from headrace.pipelines.generator.generator import generate
 from headrace.pipelines.ingest.append import append_lines
 from headrace.pipelines.ingest.ndjson import Line
+from headrace.pipelines.lake.lake import Lake
 from headrace.pipelines.log import quarantine
 from headrace.pipelines.operations.status import status
 from headrace.pipelines.quality.verify import verify
@@ -46,8 +47,7 @@ def tell(settings: Settings, *, orders: int, seed: int, engine: str) -> None:
     """
     started = time.monotonic()
     with open_lake(settings) as lake:
-        if registry.read(lake).position.total or status(lake)["events"]:
-            raise UsageError(f"{settings.home} holds events already; name a new home for the demo")
+        _check_home(lake)
         _say(f"A home at {settings.home}, with an empty log of {lake.home.partitions} partitions.")
 
         _step(
@@ -139,6 +139,23 @@ def tell(settings: Settings, *, orders: int, seed: int, engine: str) -> None:
         if not certificate.equal or after.rows != before.rows:
             raise HeadraceError("the demo found numbers that differ; please report this output")
     _say(f"\nThat took {time.monotonic() - started:.0f} s.")
+
+
+def _check_home(lake: Lake) -> None:
+    """See that a home has no events yet, and the view that the demo shows.
+
+    Raises:
+        UsageError: it is another home's turn.
+    """
+    if registry.read(lake).position.total or status(lake)["events"]:
+        raise UsageError(f"{lake.home.path} holds events already; name a new home for the demo")
+    shown = registry.current_views(lake.home).get("revenue_by_day")
+    columns = set() if shown is None else {column.name for column in shown.outputs}
+    if not {"day", "currency", "orders", "net"} <= columns:
+        raise UsageError(
+            f"the demo shows the built-in view revenue_by_day, and {lake.home.views} has "
+            f"{'switched it off' if shown is None else 'another one'}; name a new home for the demo"
+        )
 
 
 def _step(title: str, command: str) -> None:

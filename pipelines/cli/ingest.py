@@ -24,14 +24,17 @@ _SHARE = click.FloatRange(0, 1)
 
 @click.command("init")
 @click.option("--partitions", type=click.IntRange(1, 1024), help="Of the log; fixed from then on.")
+@click.option("--zone", metavar="ZONE", help="In which built-in views count days.  [default: UTC]")
 @json_option
 @click.pass_context
-def init_command(ctx: click.Context, partitions: int | None, as_json: bool) -> None:
+def init_command(
+    ctx: click.Context, partitions: int | None, zone: str | None, as_json: bool
+) -> None:
     """Create the home: an empty log and an empty lake."""
     from headrace.pipelines import bootstrap
     from headrace.pipelines.lake import home
 
-    settings = settings_of(ctx, partitions=partitions)
+    settings = settings_of(ctx, partitions=partitions, business_zone=zone)
     made = not home.exists(settings.home) and bootstrap.create(settings)
     found = home.open_home(settings.home)
     if partitions is not None and found.partitions != partitions:
@@ -39,9 +42,14 @@ def init_command(ctx: click.Context, partitions: int | None, as_json: bool) -> N
             f"{found.path} exists with {found.partitions} partitions; their number is fixed. Name "
             "another home with --home"
         )
-    result = {"home": str(found.path), "created": made, "partitions": found.partitions}
+    result = {
+        "home": str(found.path),
+        "created": made,
+        "partitions": found.partitions,
+        "business_zone": settings.business_zone,
+    }
     what = "created" if made else "exists already"
-    text = f"{found.path} {what}, {found.partitions} partitions"
+    text = f"{found.path} {what}, {found.partitions} partitions, days in {settings.business_zone}"
     console.emit(result, text, as_json=as_json)
 
 

@@ -158,8 +158,8 @@ class Shell:
         console.note(f"from here on as of {self._at}, recomputed from the log; .at now ends it")
 
     def _listed(self) -> list[dict[str, Any]]:
-        from headrace.pipelines.cli.status import listed
         from headrace.pipelines.generations import registry
+        from headrace.pipelines.verbs.views import listed
 
         with self._opened() as lake:
             return listed(registry.read(lake))

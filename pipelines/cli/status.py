@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -11,55 +11,47 @@ from headrace.pipelines.cli import console
 from headrace.pipelines.cli.app import open_lake
 from headrace.pipelines.cli.options import json_option
 
-if TYPE_CHECKING:
-    from headrace.pipelines.generations.generation import Generation
-
 
 @click.command("views")
+@click.argument("name", required=False)
 @json_option
 @click.pass_context
-def views_command(ctx: click.Context, as_json: bool) -> None:
-    """List what can be queried: tables, views and their columns; and view files that wait."""
-    from headrace.pipelines.generations import registry
+def views_command(ctx: click.Context, name: str | None, as_json: bool) -> None:
+    """List what can be queried: tables, views and their columns; and view files that wait.
+
+    With the NAME of a view, show its text as it is live, with the home's zone in it.
+    """
+    from headrace.pipelines.verbs.views import views
 
     with open_lake(ctx, read_only=True) as lake:
-        line = registry.read(lake)
-        wanted = registry.current_views(lake.home)
-    found = listed(line)
-    waiting = sorted(
-        name
-        for name in {*wanted, *line.views}
-        if name not in wanted or name not in line.views or wanted[name].sql != line.views[name].sql
-    )
-    rows = [(f["name"], f["kind"], ", ".join(f["columns"])) for f in found]
-    text = console.table(["name", "kind", "columns"], rows)
-    if waiting:
-        text += (
-            f"\nchanged on disk, not live yet: {', '.join(waiting)}. "
+        found = views(lake, name)
+    console.emit(found, _text(found) if name else _listed(found), as_json=as_json)
+
+
+def _text(found: dict[str, Any]) -> str:
+    return "\n".join(each["text"].rstrip() for each in found["views"])
+
+
+def _listed(found: dict[str, Any]) -> str:
+    """All that can be queried, what waits, and what the home changed of the built-in views."""
+    rows = [
+        (f["name"], f["kind"], ", ".join(f.get("zones", ())), ", ".join(f["columns"]))
+        for f in found["views"]
+    ]
+    lines = [console.table(["name", "kind", "local time", "columns"], rows)]
+    lines += [
+        f"{said}: {', '.join(found[key])}"
+        for key, said in (("replaced", "built in, replaced here"), ("off", "built in, off here"))
+        if found[key]
+    ]
+    if found["waiting"]:
+        moved = f" ({found['zones_moved']})" if found["zones_moved"] else ""
+        lines.append(
+            f"changed on disk, not live yet: {', '.join(found['waiting'])}{moved}. "
             "`headrace batch` builds a generation with them, and so does `headrace replay --from "
             "DATE`: it starts from the nearest base, so a late date reads least"
         )
-    result = {"logic": line.logic, "views": found, "waiting": waiting}
-    console.emit(result, text, as_json=as_json)
-
-
-def listed(line: Generation) -> list[dict[str, Any]]:
-    """What can be queried of a generation: name, kind, columns, and of a view key and text."""
-    found: list[dict[str, Any]] = [
-        {"name": name, "kind": "table", "columns": dict(line.columns(name))}
-        for name in ("orders", "ledger")
-    ]
-    found += [
-        {
-            "name": view.name,
-            "kind": f"view of {view.source}",
-            "columns": {c.name: c.type for c in view.outputs},
-            "key": [c.name for c in view.keys],
-            "sql": view.sql,
-        }
-        for view in line.views.values()
-    ]
-    return found
+    return "\n".join(lines)
 
 
 @click.command("status")
@@ -80,6 +72,7 @@ def status_command(ctx: click.Context, as_json: bool) -> None:
         ("redelivered", f"{result['repeats']:,} (counted once)"),
         ("quarantined", _quarantined(result)),
         ("live", f"generation {result['generation']}, logic {result['logic']}"),
+        ("zone", _zone(result)),
         ("base", f"{result['base']} ({result['engine']}), cut {_position(result['cut'])}"),
         ("position", f"{_position(result['position'])}, {_lag(result['lag_events'])}"),
         *_partitions(result["partitions"]),
@@ -97,6 +90,17 @@ def status_command(ctx: click.Context, as_json: bool) -> None:
     ]
     text = "\n".join(f"{name:<13} {value}" for name, value in lines)
     console.emit(result, text, as_json=as_json)
+
+
+def _zone(result: dict[str, Any]) -> str:
+    """In which zones days are counted, and whether the home wants another one."""
+    wanted, zones = result["business_zone"], result["zones"]
+    told = ", ".join(f"{name} ({', '.join(each['views'])})" for name, each in zones.items())
+    if wanted in zones or (wanted == "UTC" and not zones):
+        return told or wanted
+    return (
+        f"{told or 'UTC'}; the home's is {wanted}: `headrace views` says whether views wait for it"
+    )
 
 
 def _checks(result: dict[str, Any]) -> Iterator[tuple[str, str]]:

@@ -7,13 +7,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from headrace.pipelines.position import Position
+from headrace.pipelines.views.filling import zones_of
+from headrace.pipelines.views.packed import pack, parted
 from headrace.schemas.tables import LEDGER_COLUMNS, ORDERS_COLUMNS, TABLES
 
 if TYPE_CHECKING:
     from headrace.pipelines.views.load import View
+    from headrace.schemas.zones import ZoneRules
 
 
 _MAYBE_MISREAD: Final = re.compile(
@@ -130,28 +133,34 @@ _FIRST_LEDGER: Final = tuple(c for c in LEDGER_COLUMNS if c != "channel")
 
 
 def stored_texts(views: Mapping[str, View]) -> dict[str, str]:
-    """What a new generation keeps: the texts of its views, and the columns of its ledger.
+    """What a new generation keeps: its views, as `pack` has them, and the columns of its ledger.
 
     No view can have the name `ledger`.
     """
-    return {name: view.text for name, view in views.items()} | {"ledger": ",".join(LEDGER_COLUMNS)}
+    return pack(views) | {"ledger": ",".join(LEDGER_COLUMNS)}
 
 
 class StoredViews(Mapping[str, "View"]):
     """Views as a generation stores them, each compiled when it is asked for."""
 
-    def __init__(self, texts: Mapping[str, str]) -> None:
-        self._texts = {name: text for name, text in texts.items() if name != "ledger"}
-        columns = texts["ledger"].split(",") if "ledger" in texts else _FIRST_LEDGER
+    def __init__(self, packed: Mapping[str, str]) -> None:
+        kept = {name: text for name, text in packed.items() if name != "ledger"}
+        self._texts, self._zones = parted(kept)
+        columns = packed["ledger"].split(",") if "ledger" in packed else _FIRST_LEDGER
         self.ledger = {name: LEDGER_COLUMNS[name] for name in columns}
         """The columns of the generation's ledger."""
+
+    @property
+    def zones(self) -> dict[str, dict[str, Any]]:
+        """The zones in which they read times, with the version of the `rules`, and the `views`."""
+        return zones_of(self) if self._zones else {}
 
     def text(self, name: str) -> str:
         """The text of a view as it was written."""
         return self._texts[name]
 
     def __getitem__(self, name: str) -> View:
-        return _stored_view(name, self._texts[name])
+        return _stored_view(name, self._texts[name], self._zones)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._texts)
@@ -164,8 +173,9 @@ class StoredViews(Mapping[str, "View"]):
 
 
 @lru_cache(maxsize=1024)
-def _stored_view(name: str, sql: str) -> View:
-    """A view as a generation stores it; the same text is the same view."""
+def _stored_view(name: str, sql: str, zones: tuple[ZoneRules, ...]) -> View:
+    """A view as a generation stores it; the same text with the same rules is the same view."""
     from headrace.pipelines.views.load import parse_view
 
-    return parse_view(name, sql, where=f"the stored view {name}", stored=True)
+    known = {table.name: table for table in zones}
+    return parse_view(name, sql, where=f"the stored view {name}", stored=True, zones=known)

@@ -31,6 +31,8 @@ from headrace.pipelines.lake.home import Home
 from headrace.pipelines.lake.lake import Lake
 from headrace.pipelines.lake.transaction import Transaction
 from headrace.pipelines.position import Position, check_chain
+from headrace.pipelines.settings import business_zone
+from headrace.pipelines.views.filling import zones_moved, zones_of
 
 if TYPE_CHECKING:
     from headrace.pipelines.views.load import View
@@ -40,17 +42,18 @@ Filling = str | Sequence[Path]
 
 
 def current_views(home: Home, extra: Path | None = None) -> dict[str, View]:
-    """The views as the files have them now: built in, the home's own, and `extra`.
+    """The views as the files have them now: built in, and the home's own or those of `extra`.
 
     Raises:
         ViewError: one of them cannot be maintained.
+        UsageError: `extra` is no folder, or the home's zone is none.
     """
     if extra is not None and not extra.is_dir():
         raise UsageError(f"--views {extra} is not a directory; name one with .sql files in it")
     from headrace.pipelines.views.load import BUILTIN_VIEWS, load_views
 
     own = [folder for folder in (extra or home.views,) if folder.is_dir()]
-    return load_views(BUILTIN_VIEWS, *own)
+    return load_views(BUILTIN_VIEWS, *own, zone=business_zone(home.path))
 
 
 def logic_of(views: Mapping[str, View]) -> str:
@@ -258,9 +261,11 @@ def adopt_views(lake: Lake) -> str | None:
         with lake.writing("switch") as tx:
             replace_views(tx, live.number, wanted)
         return None
+    moved = zones_moved(zones_of(wanted), live.views.zones)
+    said = f" ({moved})" if moved else ""
     return (
-        "the view files have changed since the live generation was made; it goes on with its own. "
-        "`headrace replay --from beginning` or `headrace batch` builds one with the new views"
+        f"the views have changed since the live generation was made{said}; it goes on with its "
+        "own. `headrace replay --from beginning` or `headrace batch` builds one with the new views"
     )
 
 

@@ -205,7 +205,10 @@ def as_ours(e: duckdb.Error) -> Exception:
     if "SeamError: " in text:
         return SeamError(text.split("SeamError: ", 1)[1].splitlines()[0])
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return QueryError(" ".join(lines[:2]) if lines else type(e).__name__)
+    said = " ".join(lines[:2]) if lines else type(e).__name__
+    if isinstance(e, duckdb.CatalogException) and said.startswith("Catalog Error: Table"):
+        said += " `headrace views` lists what there is: a home may switch built-in views off"
+    return QueryError(said)
 
 
 def plain(value: object) -> object:

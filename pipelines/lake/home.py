@@ -46,8 +46,8 @@ PLACES = {
 """What is in a home, and what for."""
 
 _BESIDE = (
-    "catalog.sqlite-wal", "catalog.sqlite-shm", "home.json.new", "merged.new", "refused.new",
-    "erasing.new",
+    "catalog.sqlite-wal", "catalog.sqlite-shm", "home.json.new", "headrace.toml.new", "merged.new",
+    "refused.new", "erasing.new",
 )  # fmt: skip
 """What is there for a moment, beside the place that it belongs to."""
 

@@ -15,6 +15,7 @@ from headrace.pipelines.lake.unwritable import writable
 from headrace.pipelines.log import quarantine
 from headrace.pipelines.log.embedded import Log
 from headrace.pipelines.position import Position
+from headrace.pipelines.settings import business_zone
 
 _PATIENCE = 5.0
 """Seconds that a broker has to say where its topic ends."""
@@ -60,6 +61,8 @@ def status(lake: Lake) -> dict[str, Any]:
         ),
         "generation": line.number,
         "logic": line.logic,
+        "business_zone": business_zone(lake.home.path),
+        "zones": line.views.zones,
         "base": line.base,
         "engine": engine,
         "cut": line.cut.as_dict(),

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from headrace.pipelines import notify
 from headrace.pipelines.generations import registry, served_sql
@@ -34,7 +35,8 @@ class Certificate:
 
     `compiled` names views that were recomputed from what was compiled of them, and not from their
     text: DuckDB has no room for what the text computes. `erasures` are the numbers of those that
-    rewrote events of the log before it.
+    rewrote events of the log before it. `zones` are those in which views read times, each with the
+    version of its `rules` and the `views`; all other times are UTC.
     """
 
     at: datetime
@@ -48,6 +50,7 @@ class Certificate:
     fingerprint: str
     compiled: tuple[str, ...] = ()
     erasures: tuple[int, ...] = ()
+    zones: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def equal(self) -> bool:
@@ -129,6 +132,7 @@ def _compared(
         fingerprint,
         tuple(compiled),
         erased,
+        line.views.zones,
     )
 
 
@@ -141,7 +145,7 @@ def _as_written(lake: Lake, view: View, table: str) -> str:
     """
     import duckdb
 
-    get_ready(lake.con)
+    get_ready(lake.con, view.zones)
     text = written_sql(view.text, table)
     try:
         lake.con.execute(f"SELECT count(COLUMNS(*)) FROM ({text})").fetchall()
@@ -169,6 +173,7 @@ def _store(lake: Lake, certificate: Certificate) -> None:
             "cells": [vars(x) for x in c.shown],
             "compiled": certificate.compiled,
             "erasures": certificate.erasures,
+            "zones": certificate.zones,
         },
         default=str,
     )

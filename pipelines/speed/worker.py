@@ -29,7 +29,7 @@ from headrace.pipelines.position import Position
 from headrace.pipelines.processes import run_without_pandas
 from headrace.pipelines.speed import shards
 from headrace.pipelines.speed.shards import Part
-from headrace.pipelines.views.load import parse_view
+from headrace.pipelines.views.packed import unpack
 
 if TYPE_CHECKING:
     from kafka import KafkaConsumer
@@ -114,7 +114,7 @@ class Worker:
             return {"partitions": []}
         self._read_ahead(fetched.end)
         folder = Path(asked["folder"])
-        views = {n: parse_view(n, sql, where=f"view {n}") for n, sql in asked["views"].items()}
+        views = unpack(asked["views"], "view")
         index = [Path(file) for file in asked["index"]]
         limit = self._settings.memory_limit
         change = shards.change_of(fetched, views, index, folder / "spill", limit)

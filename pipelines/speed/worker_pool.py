@@ -24,6 +24,7 @@ from headrace.pipelines.log.embedded import Log
 from headrace.pipelines.processes import start_python
 from headrace.pipelines.speed import shards
 from headrace.pipelines.speed.shards import Part
+from headrace.pipelines.views.packed import pack
 
 if TYPE_CHECKING:
     from headrace.pipelines.generations.generation import Generation
@@ -85,7 +86,7 @@ class Crew:
         """
         asked = {
             "start": start.text(),
-            "views": {name: view.text for name, view in line.views.items()},
+            "views": pack(line.views),
             "index": [str(file.resolve()) for file in index],
             "folder": str(folder),
         }

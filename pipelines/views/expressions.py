@@ -15,6 +15,7 @@ from sqlglot import exp
 
 from headrace.pipelines.views.rules import refuse, refuse_node
 from headrace.pipelines.views.types import BindError, decimal_size, family, type_of
+from headrace.schemas.zones import UnknownZoneError, ZoneRules, rules
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -55,27 +56,31 @@ class Expressions:
     Args:
         where: file or place, for messages.
         columns: name to DuckDB type.
-        rules: what is allowed, by kind of expression.
+        kinds: what is allowed, by kind of expression.
         derived: whether the expressions are over aggregates. Then they run in DuckDB only.
         stored: whether a lake holds the view already; then what was once accepted is noted in
             `misread` instead of refused.
+        zones: the rules of zones that it was made with; of all others, those of today.
     """
 
     def __init__(
         self,
         where: str,
         columns: Mapping[str, str],
-        rules: Mapping[type[exp.Expression], Rule],
+        kinds: Mapping[type[exp.Expression], Rule],
         *,
         derived: bool,
         stored: bool = False,
+        zones: Mapping[str, ZoneRules] | None = None,
     ) -> None:
         self.where = where
         self.columns = columns
         self.derived = derived
         self.stored = stored
         self.misread: set[str] = set()
-        self._rules = rules
+        self.zones: dict[str, ZoneRules] = {}
+        self._known = zones or {}
+        self._kinds = kinds
 
     def check(self, node: exp.Expression) -> Typed:
         """The expression, checked and rewritten.
@@ -83,7 +88,7 @@ class Expressions:
         Raises:
             ViewError: it is not allowed in a view, with what to write instead.
         """
-        rule = self._rules.get(type(node))
+        rule = self._kinds.get(type(node))
         if rule is None:
             refuse_node(self.where, node)
         return rule(self, node)
@@ -192,6 +197,15 @@ class Expressions:
             f"mixes {kinds}, which have more than {DIGITS} digits in common, so fraction digits "
             f"would be rounded away; CAST each of them AS DECIMAL({DIGITS}, {scale})",
         )
+
+    def rules_of(self, node: exp.Expression, zone: str) -> ZoneRules:
+        """The rules of a zone that `node` names; the view is noted to use them."""
+        try:
+            found = self._known[zone] if zone in self._known else rules(zone)
+        except UnknownZoneError as error:
+            self.refuse(node, f"names {zone!r}, which {error}")
+        self.zones[zone] = found
+        return found
 
     def refuse(self, node: exp.Expression, problem: str) -> NoReturn:
         """Raise ViewError about an expression of this file."""

@@ -1,6 +1,7 @@
 """Views from files: the built-in ones and a project's own, and the version of their logic.
 
-A folder either loads as a whole or not at all.
+A folder either loads as a whole or not at all. A file with the name of a built-in view replaces it,
+or switches it off.
 """
 
 from __future__ import annotations
@@ -12,11 +13,14 @@ from typing import TYPE_CHECKING, Final
 
 from headrace import schemas
 from headrace.pipelines.errors import ViewError
+from headrace.pipelines.views.filling import filled
 from headrace.pipelines.views.parse import parse_view
 from headrace.pipelines.views.trial import try_view
 from headrace.pipelines.views.types import reserved_word
 from headrace.pipelines.views.view import ROWS, Column, Dialect, View
+from headrace.pipelines.views.zone_trial import try_zone
 from headrace.schemas.tables import TABLES
+from headrace.schemas.zones import DEFAULT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -36,16 +40,20 @@ BUILTIN_VIEWS: Final = Path(schemas.__file__).parent / "views"
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,62}")
 # Raise when the same text of a view comes to mean something else (the rounding of `/`, say):
 # what was computed before must then be computed again.
+_OFF: Final = re.compile(r"\s*--\s*off\s*", re.IGNORECASE)
+"""All that the file of a built-in view says which a home switches off."""
 _MEANING: Final = "2"
 """Raised when the compiler gives a text another meaning: then bases by the old one are replayed."""
 
 
-def load_views(*folders: Path) -> dict[str, View]:
+def load_views(*folders: Path, zone: str = DEFAULT) -> dict[str, View]:
     """All views of the folders, ordered by name.
 
     Args:
         folders: searched for `*.sql`, not deeper. A folder that does not exist has no views.
-            Usually `BUILTIN_VIEWS` and the `views` folder of a project's home.
+            Usually `BUILTIN_VIEWS` and the `views` folder of a project's home. A file of the
+            latter replaces the built-in view of its name; one that says `-- off` takes it away.
+        zone: what `$business_zone` stands for in a text.
 
     Returns:
         Name to view.
@@ -54,31 +62,57 @@ def load_views(*folders: Path) -> dict[str, View]:
         ViewError: a file is not a view, what was compiled of it differs from its text, or two
             files have the same name.
     """
-    found: dict[str, tuple[Path, View]] = {}
+    found: dict[str, tuple[Path, View | None]] = {}
     for folder in folders:
         for path in sorted(folder.glob("*.sql")):
             if path.name.startswith("."):
                 continue
             name = _view_name(path)
-            if name in found:
+            if name in found and found[name][0].parent != BUILTIN_VIEWS:
                 raise ViewError(
                     f"{path}: the view {name} is there already, from {found[name][0]}; "
                     "rename the file"
                 )
-            view = parse_view(name, _read(path), where=str(path))
-            if folder != BUILTIN_VIEWS:  # whose views the tests try
-                try_view(view, str(path))
-            found[name] = (path, view)
-    return {name: found[name][1] for name in sorted(found)}
+            found[name] = (path, _from_file(path, zone))
+    return {name: view for name, (_, view) in sorted(found.items()) if view is not None}
+
+
+def _from_file(path: Path, zone: str) -> View | None:
+    """The view of a file, tried; None where it switches off a built-in one."""
+    text, built_in = _read(path), path.parent == BUILTIN_VIEWS
+    if not text.strip() or _OFF.fullmatch(text):
+        _check_off(path, text)
+        return None
+    view = parse_view(path.stem, filled(text, zone), where=str(path))
+    for rules in view.zones:
+        try_zone(rules, str(path))
+    if not built_in:  # those the tests try
+        try_view(view, str(path))
+    return view
+
+
+def _check_off(path: Path, text: str) -> None:
+    """See that a file without a SELECT switches off a built-in view, and says so."""
+    if not (BUILTIN_VIEWS / path.name).is_file():
+        raise ViewError(f"{path}: holds no SELECT; write one, or remove the file")
+    if not text.strip():
+        raise ViewError(
+            f"{path}: is empty; write a SELECT that replaces the built-in view, the line `-- off` "
+            "to have none of that name, or remove the file to have the built-in one"
+        )
 
 
 def logic_version(views: Mapping[str, View] | Iterable[View], fold_version: str) -> str:
     """12 hex digits that change when the meaning of a view or of the fold changes.
 
-    Whitespace, comments, quoting, and the way in which GROUP BY names a key do not matter.
+    Whitespace, comments, quoting, and the way in which GROUP BY names a key do not matter. The
+    rules of time zones do, of those that the views use.
     """
     each = views.values() if hasattr(views, "values") else views
-    meanings = sorted((view.name, view.sql, *view.misread) for view in each)
+    meanings = sorted(
+        (view.name, view.sql, *view.misread, *(f"{z.name} {z.version}" for z in view.zones))
+        for view in each
+    )
     text = repr((_MEANING, fold_version, meanings))
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 

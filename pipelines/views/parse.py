@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from headrace.pipelines.views.expressions import Expressions, Typed
+    from headrace.schemas.zones import ZoneRules
 
 _CLAUSES: Final[dict[str, str]] = {
     "with_": "WITH is not allowed; a view is one SELECT over orders or ledger",
@@ -46,7 +47,14 @@ _ALLOWED: Final = frozenset({"expressions", "from_", "where", "group"})
 _NEGATED: Final = "NOT LIKE was read as LIKE"
 
 
-def parse_view(name: str, sql: str, *, where: str, stored: bool = False) -> View:
+def parse_view(
+    name: str,
+    sql: str,
+    *,
+    where: str,
+    stored: bool = False,
+    zones: Mapping[str, ZoneRules] | None = None,
+) -> View:
     """Parse and check a view.
 
     Args:
@@ -56,6 +64,7 @@ def parse_view(name: str, sql: str, *, where: str, stored: bool = False) -> View
         where: the file, for messages.
         stored: whether a lake holds the view already. Then what an earlier version accepted and
             computed wrongly is named in `misread`, where a file would be refused.
+        zones: the rules of zones that it was made with; of all others, those of today.
 
     Returns:
         The compiled view.
@@ -64,18 +73,20 @@ def parse_view(name: str, sql: str, *, where: str, stored: bool = False) -> View
         ViewError: it cannot be maintained. Names file, expression and remedy.
     """
     try:
-        return _compiled(name, sql, where, stored=stored)
+        return _compiled(name, sql, where, stored=stored, zones=zones or {})
     except RecursionError as error:
         raise ViewError(f"{where}: is nested too deeply; write a shorter expression") from error
 
 
-def _compiled(name: str, sql: str, where: str, *, stored: bool) -> View:
+def _compiled(
+    name: str, sql: str, where: str, *, stored: bool, zones: Mapping[str, ZoneRules]
+) -> View:
     select = _single_select(sql, where)
     source, names = _source(select, where)
     refuse_unknown_arguments(where, select)
     items = select_items(select, names, where)
     keys = _key_places(select, items, names, where)
-    rows = row_expressions(where, TABLES[source], stored=stored)
+    rows = row_expressions(where, TABLES[source], stored=stored, zones=zones)
     condition = _where(select, names, rows, where)
     typed_keys = [_key(rows, items[place][1], where) for place in keys]
     key_columns = tuple(
@@ -88,13 +99,15 @@ def _compiled(name: str, sql: str, where: str, *, stored: bool) -> View:
         for _, node in items
     ]
     columns = {column.name: column.type for column in (*key_columns, *aggregates.columns)}
-    derived = derived_expressions(where, columns, stored=stored)
+    derived = derived_expressions(where, columns, stored=stored, zones=zones)
     outputs = _outputs([name for name, _ in items], virtual, derived)
     refuse_unknown_kinds(where, select)
+    used = {**rows.zones, **derived.zones}
     return View(
         name=name,
         text=sql,
         misread=tuple(sorted({*rows.misread, *derived.misread, *_misread(select)})),
+        zones=tuple(used[name] for name in sorted(used)),
         sql=_normalised(items, keys, source, select, names),
         source=source,
         keys=key_columns,

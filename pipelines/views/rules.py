@@ -14,7 +14,7 @@ from headrace.pipelines.errors import ViewError
 SCALARS: Final = (
     "date_trunc (minute, hour, day, week, month, quarter, year), extract (year, month, day, hour), "
     "CAST to DATE, TIMESTAMP, VARCHAR, BIGINT or DECIMAL(p, s), coalesce, nullif, abs, CASE, IN, "
-    "BETWEEN, LIKE, IS NULL, AND, OR, NOT, comparisons, + - *, ||"
+    "BETWEEN, LIKE, IS NULL, AND, OR, NOT, comparisons, + - *, ||, AT TIME ZONE"
 )
 WRITTEN: Final = "written"
 """Key in `meta` of an expression that stands for another: what the user wrote."""
@@ -29,6 +29,9 @@ _NOT_ADDITIVE: Final = (
 _UNSTEADY: Final = (
     "gives another answer each time it is asked, so the view could never be verified; "
     "use the times in the rows, such as booked_at or placed_at"
+)
+_TIMEZONE: Final = (
+    "is written as an operator in a view: booked_at AT TIME ZONE 'UTC' AT TIME ZONE 'Europe/Berlin'"
 )
 _UNSTEADY_NAMES: Final = frozenset(
     {
@@ -113,7 +116,6 @@ _REMEDIES: Final[dict[type[exp.Expression], str]] = {
     exp.Columns: "is not a column; name the columns",
     exp.Placeholder: "is a parameter; write the value",
     exp.Parameter: "is a parameter; write the value",
-    exp.AtTimeZone: "shifts times; all times are UTC",
     exp.Interval: "is an interval, which DuckDB and Spark add differently; compare with a fixed "
     "time such as TIMESTAMP '2026-01-01 00:00:00'",
     exp.Escape: "changes LIKE's escape character; write a pattern without it",
@@ -156,6 +158,7 @@ ARGUMENTS: Final[dict[type[exp.Expression], frozenset[str]]] = {
     exp.Cast: frozenset({"this", "to"}),
     exp.DataType: _MANY,
     exp.DataTypeParam: _ONE,
+    exp.AtTimeZone: frozenset({"this", "zone"}),
     exp.Round: frozenset({"this", "decimals"}),
     exp.Count: _MANY | {"big_int"},  # set by the parser: a count is a BIGINT
 }
@@ -206,6 +209,8 @@ def refuse_node(where: str, node: exp.Expression) -> NoReturn:
     if remedy is not None:
         refuse(where, node, remedy)
     name = _function_name(node)
+    if name == "timezone":
+        refuse(where, node, _TIMEZONE)
     if name in _UNSTEADY_NAMES:
         refuse(where, node, _UNSTEADY)
     inner = node.this if isinstance(node, exp.IgnoreNulls | exp.RespectNulls) else node

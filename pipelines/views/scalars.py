@@ -21,19 +21,34 @@ from headrace.pipelines.views.decimals import (
 from headrace.pipelines.views.expressions import Expressions, Rule, Typed, cast_to
 from headrace.pipelines.views.rules import EXTRACT_UNITS, TRUNC_UNITS, refuse_node
 from headrace.pipelines.views.types import is_decimal
+from headrace.pipelines.views.zoned import local_time
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from headrace.schemas.zones import ZoneRules
 
-def row_expressions(where: str, columns: Mapping[str, str], *, stored: bool) -> Expressions:
+
+def row_expressions(
+    where: str,
+    columns: Mapping[str, str],
+    *,
+    stored: bool,
+    zones: Mapping[str, ZoneRules] | None = None,
+) -> Expressions:
     """Checks expressions over source rows: keys, conditions, what is inside aggregates."""
-    return Expressions(where, columns, _ROW_RULES, derived=False, stored=stored)
+    return Expressions(where, columns, _ROW_RULES, derived=False, stored=stored, zones=zones)
 
 
-def derived_expressions(where: str, columns: Mapping[str, str], *, stored: bool) -> Expressions:
+def derived_expressions(
+    where: str,
+    columns: Mapping[str, str],
+    *,
+    stored: bool,
+    zones: Mapping[str, ZoneRules] | None = None,
+) -> Expressions:
     """Checks expressions over keys and aggregates; `/` and round are allowed there."""
-    return Expressions(where, columns, _DERIVED_RULES, derived=True, stored=stored)
+    return Expressions(where, columns, _DERIVED_RULES, derived=True, stored=stored, zones=zones)
 
 
 def _column(at: Expressions, node: exp.Expression) -> Typed:
@@ -258,6 +273,7 @@ _ROW_RULES: Final[Mapping[type[exp.Expression], Rule]] = {
     **dict.fromkeys((exp.TimestampTrunc, exp.DateTrunc), _trunc),
     **dict.fromkeys((exp.Extract, exp.Year, exp.Month, exp.Day, exp.Hour), _extract),
     exp.Cast: _cast,
+    exp.AtTimeZone: local_time,
 }
 _DERIVED_RULES: Final[Mapping[type[exp.Expression], Rule]] = {
     **_ROW_RULES,

@@ -7,7 +7,7 @@ allows, all ways give the same cells as DuckDB gives for the text, or ViewError 
 from __future__ import annotations
 
 from collections import Counter
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from random import Random
 from typing import TYPE_CHECKING, Any, Final
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 _ROWS: Final = 192
 _ALIKE: Final = 4
 """Rows of which all numbers are at the same edge."""
+_RECENT: Final = int(datetime(2027, 1, 1, tzinfo=UTC).timestamp())
 _UNIT: Final = Decimal("0.0001")
 _EDGE_AMOUNT: Final = Decimal("99999999999999.9999")
 _EDGES: Final[dict[str, tuple[object, ...]]] = {
@@ -52,7 +53,7 @@ def try_view(view: View, where: str) -> None:
     import duckdb
 
     con = scratch().cursor()
-    get_ready(con)
+    get_ready(con, view.zones)
     try:
         _fill(con, view.source, _telling_rows(view))
         _compare(con, view, where, _written(con, view, where))
@@ -220,6 +221,7 @@ def _telling_rows(view: View) -> list[Row]:
 
 def _constants(view: View) -> tuple[list[str], list[Decimal], list[datetime]]:
     texts: dict[str, None] = {}
+    step, day = timedelta(microseconds=1), timedelta(days=1)
     numbers = {Decimal(n): None for n in ("0", "1", "-1", "2", "7.5", "-40.5392", "3.00005")}
     times = {
         datetime(2026, month, day, hour, 59, 59, 999_999): None  # noqa: DTZ001 - naive UTC
@@ -234,11 +236,13 @@ def _constants(view: View) -> tuple[list[str], list[Decimal], list[datetime]]:
             continue
         moment = _moment(value)
         if moment is not None:
-            step = timedelta(microseconds=1)
-            day = timedelta(days=1)
             times.update(dict.fromkeys((moment, moment - step, moment + step, moment + day)))
         else:
             texts.update(dict.fromkeys(_like(value)))
+    for table in view.zones:
+        for start in [each for each in table.starts if each < _RECENT][-4:]:
+            moment = datetime.fromtimestamp(start, UTC).replace(tzinfo=None)
+            times.update(dict.fromkeys((moment, moment - step)))
     return list(texts), list(numbers), list(times)
 
 

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Final, Literal
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from headrace.schemas.zones import ZoneRules
+
 Dialect = Literal["duckdb", "spark"]
 
 ROWS: Final = "_rows"
@@ -77,6 +79,7 @@ class View:
         text: the declaration as it was written.
         sql: the declaration, normalised: the same for any whitespace, comments or quoting.
         misread: what earlier versions read wrongly in it; part of the logic version.
+        zones: the rules of the time zones it uses, by name; part of the logic version.
         source: the table it reads, `orders` or `ledger`.
         keys: the grouping columns, in the order of the SELECT list.
         partials: the stored additive columns; the first is `_rows`.
@@ -87,6 +90,7 @@ class View:
     text: str = field(repr=False, compare=False)
     sql: str
     misread: tuple[str, ...] = field(repr=False)
+    zones: tuple[ZoneRules, ...] = field(repr=False)
     source: str
     keys: tuple[Column, ...]
     partials: tuple[Column, ...]

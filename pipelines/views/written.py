@@ -1,9 +1,9 @@
 """The text of a view as DuckDB itself reads it: what a compiled view is held against.
 
 Guarantees: nothing of ours has parsed, checked or rewritten it. DuckDB's own parser gives the tree,
-and three things in it are put in place of others: the table that is read, and, because views are
-exact where DuckDB answers with a DOUBLE, `/` and avg (4 fraction digits, half away from zero, NULL
-over 0).
+and four things in it are put in place of others: the table that is read; because views are exact
+where DuckDB answers with a DOUBLE, `/` and avg (4 fraction digits, half away from zero, NULL over
+0); and local time, because the rules of zones are the view's own and not those that DuckDB carries.
 """
 
 from __future__ import annotations
@@ -13,9 +13,15 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from headrace.pipelines.views.types import scratch
+from headrace.pipelines.views.zoned import as_tree
+from headrace.schemas.zones import DEFAULT
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import duckdb
+
+    from headrace.schemas.zones import ZoneRules
 
 _MACROS: Final = r"""
     CREATE OR REPLACE TEMP MACRO _digits(x) AS
@@ -52,9 +58,15 @@ def written_sql(text: str, relation: str) -> str:
     return str(_answer("SELECT json_deserialize_sql(CAST({} AS JSON))", rewritten))
 
 
-def get_ready(con: duckdb.DuckDBPyConnection) -> None:
-    """Make what the texts call for `/` and avg; temporary, on this connection."""
+def get_ready(con: duckdb.DuckDBPyConnection, zones: Iterable[ZoneRules] = ()) -> None:
+    """Make what the texts call for `/`, avg and local time; temporary, on this connection."""
     con.execute(_MACROS)
+    for table in zones:
+        con.execute(f'CREATE OR REPLACE TEMP MACRO "{_local(table.name)}"(t) AS {as_tree(table)}')
+
+
+def _local(zone: str) -> str:
+    return f"_local {zone}"
 
 
 @lru_cache(maxsize=256)
@@ -84,12 +96,30 @@ def _rewritten(node: Any, relation: str) -> Any:
     if node.get("type") == "BASE_TABLE":
         alias = node["alias"] or node["table_name"]
         return {**node, "alias": alias, "table_name": relation}
-    if node.get("class") == "FUNCTION" and node["function_name"] == "/":
+    return _instead_of(node) if node.get("class") == "FUNCTION" else node
+
+
+def _instead_of(node: dict[str, Any]) -> dict[str, Any]:
+    """What stands in place of a call; most stay as they are."""
+    if node["function_name"] == "/":
         return _call("_quotient", node["children"], node)
-    if node.get("class") == "FUNCTION" and node["function_name"] in {"avg", "mean"}:
+    if node["function_name"] in {"avg", "mean"}:
         parts = [{**node, "alias": "", "function_name": name} for name in ("sum", "count")]
         return _call("_quotient", parts, node)
+    zone, x = _in_zone(node)
+    inner, utc = _in_zone(x)
+    if zone is not None and inner == DEFAULT:
+        same = zone == DEFAULT
+        return {**utc, "alias": node["alias"]} if same else _call(_local(zone), [utc], node)
     return node
+
+
+def _in_zone(node: Any) -> tuple[str | None, Any]:
+    """Zone and time of `x AT TIME ZONE 'zone'`; None where a node is something else."""
+    if node.get("class") != "FUNCTION" or node["function_name"] != "timezone":
+        return None, node
+    zone, x = node["children"]
+    return (zone["value"]["value"] if zone["class"] == "CONSTANT" else None), x
 
 
 def _call(name: str, children: list[Any], instead_of: dict[str, Any]) -> dict[str, Any]:

@@ -1,9 +1,9 @@
--- How far the orders of a day got, by the day on which they were placed (UTC).
+-- How far the orders of a day got, by the day on which they were placed ($business_zone).
 -- An order counts in every step it reached: a delivered one in all of the first four.
 --
 -- placed, paid, shipped, delivered, cancelled   orders that have such an event
 SELECT
-  CAST(placed_at AS DATE) AS day,
+  CAST(placed_at AT TIME ZONE 'UTC' AT TIME ZONE $business_zone AS DATE) AS day,
   count(*) AS placed,
   count(paid_at) AS paid,
   count(shipped_at) AS shipped,

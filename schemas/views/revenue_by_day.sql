@@ -1,4 +1,4 @@
--- Money by day (UTC) and currency.
+-- Money by day ($business_zone) and currency.
 --
 -- day            the day on which the movement was booked: a sale on the day the order
 --                was placed, a return on the day it came back. A closed day changes
@@ -10,7 +10,7 @@
 -- net            all movements: gross + cancelled + returned + adjustments
 -- average_order  net / orders, exact to 4 digits; NULL on a day without new orders
 SELECT
-  CAST(booked_at AS DATE) AS day,
+  CAST(booked_at AT TIME ZONE 'UTC' AT TIME ZONE $business_zone AS DATE) AS day,
   currency,
   count(*) FILTER (WHERE kind = 'placed') AS orders,
   coalesce(sum(amount) FILTER (WHERE kind IN ('sale', 'shipping', 'discount')), 0) AS gross,

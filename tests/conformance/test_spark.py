@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 
 from headrace.pipelines.batch import run as batch
 from headrace.pipelines.generations import registry
+from headrace.pipelines.views.zone_trial import telling_moments
+from headrace.pipelines.views.zoned import shifted
+from headrace.schemas import zones
 from tests.conformance.paths import append, assert_exact, conflicts, logged, run_speed
 from tests.conformance.streams import combined
 from tests.oracle import fold as oracle
 
 if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
     from headrace.pipelines.lake.lake import Lake
     from tests.conformance.paths import SparkBatch
     from tests.conftest import MakeLake
@@ -73,3 +79,21 @@ def test_the_job_as_a_process_of_its_own(shop_lake: Lake) -> None:
     assert not any(shop_lake.home.staging.iterdir())
     assert sum(conflicts(shop_lake).values()) > 0
     assert_exact(shop_lake)
+
+
+@pytest.mark.parametrize("zone", ["Australia/Lord_Howe", "Africa/Casablanca", "Pacific/Apia"])
+def test_local_time_in_spark_is_what_python_has_around_every_change(
+    spark: SparkSession, zone: str
+) -> None:
+    table, clock = zones.rules(zone), zones.clock(zone)
+    moments = [(moment,) for moment in telling_moments(table)]
+    spark.createDataFrame(moments, "us BIGINT").createOrReplaceTempView("moments")
+    rows = spark.sql(
+        f"SELECT us, {shifted('t', table, 'spark')} AS found FROM "
+        "(SELECT us, CAST(timestamp_micros(us) AS TIMESTAMP_NTZ) AS t FROM moments)"
+    ).collect()
+    assert len(rows) == len(moments)
+    epoch = datetime(1970, 1, 1, tzinfo=UTC)
+    for us, found in rows:
+        expected = (epoch + timedelta(microseconds=us)).astimezone(clock).replace(tzinfo=None)
+        assert found == expected

@@ -275,7 +275,6 @@ def test_views_of_several_folders_come_ordered_by_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "remedy"),
     [
-        ("revenue_by_day.sql", "is there already"),
         ("ledger.sql", "meaning of its own"),
         ("orders.sql", "meaning of its own"),
         ("select.sql", "meaning of its own"),

@@ -1,0 +1,81 @@
+"""What can be queried, and how the views of the home's files differ from those that are live."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from headrace.pipelines.errors import UsageError
+from headrace.pipelines.verbs.place import Place, opened
+from headrace.schemas.tables import TABLES
+
+if TYPE_CHECKING:
+    from headrace.pipelines.generations.generation import Generation
+    from headrace.pipelines.views.load import View
+
+
+def views(home: Place, name: str | None = None, **given: Any) -> dict[str, Any]:
+    """Tables and views with their columns, as JSON can hold them.
+
+    Args:
+        home: where.
+        name: of one view; all by default.
+        given: settings.
+
+    Returns:
+        `logic`, `business_zone` of the home, `views`; by name, those `waiting` to be made live,
+        and which built-in ones the home has `replaced` or `off`; and how `zones_moved`.
+
+    Raises:
+        UsageError: there is no such view.
+        ViewError: a file is no view.
+    """
+    from headrace.pipelines.generations import registry
+    from headrace.pipelines.settings import business_zone
+    from headrace.pipelines.views.filling import zones_moved, zones_of
+    from headrace.pipelines.views.load import BUILTIN_VIEWS, load_views
+
+    with opened(home, read_only=True, **given) as lake:
+        line = registry.read(lake)
+        wanted = registry.current_views(lake.home)
+        zone = business_zone(lake.home.path)
+    if name is not None and name not in line.views:
+        known = ", ".join(sorted(line.views))
+        raise UsageError(f"{name!r} is no view that is live; there are {known or 'none'}")
+    built_in = load_views(BUILTIN_VIEWS, zone=zone)
+    return {
+        "logic": line.logic,
+        "business_zone": zone,
+        "views": listed(line) if name is None else [_view(line.views[name])],
+        "waiting": sorted(n for n in {*wanted, *line.views} if _differs(n, wanted, line.views)),
+        "replaced": sorted(n for n in built_in if n in wanted and _differs(n, wanted, built_in)),
+        "off": sorted(built_in.keys() - wanted.keys()),
+        "zones_moved": zones_moved(zones_of(wanted), line.views.zones),
+    }
+
+
+def listed(line: Generation) -> list[dict[str, Any]]:
+    """What can be queried of a generation: name, kind, columns, and of a view key and text."""
+    tables = [
+        {"name": name, "kind": "table", "columns": dict(line.columns(name))} for name in TABLES
+    ]
+    return [*tables, *map(_view, line.views.values())]
+
+
+def _view(view: View) -> dict[str, Any]:
+    return {
+        "name": view.name,
+        "kind": f"view of {view.source}",
+        "columns": {c.name: c.type for c in view.outputs},
+        "key": [c.name for c in view.keys],
+        "zones": [table.name for table in view.zones],
+        "sql": view.sql,
+        "text": view.text,
+    }
+
+
+def _differs(name: str, one: Mapping[str, View], other: Mapping[str, View]) -> bool:
+    """Whether a view means something else on the other side, or is not there."""
+    if name not in one or name not in other:
+        return True
+    return (one[name].sql, one[name].zones) != (other[name].sql, other[name].zones)
