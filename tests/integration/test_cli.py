@@ -71,7 +71,12 @@ def own(told: dict[str, Any], tmp_path: Path) -> Headrace:
 
 
 def test_init_says_whether_it_made_the_home(told: dict[str, Any]) -> None:
-    expected = {"home": str(told["home"]), "created": True, "partitions": 3}
+    expected = {
+        "home": str(told["home"]),
+        "created": True,
+        "partitions": 3,
+        "business_zone": "UTC",
+    }
     assert told["init"] == expected
     assert told["init again"] == {**expected, "created": False}
 
