@@ -26,6 +26,7 @@ from tests.flows.server import prefect_server
 from tests.kafka.spark import standalone
 from tests.postgres.server import server as postgres_server
 from tests.unit.pages import PAGES, ROOT, name_of
+from tests.unit.test_docs import rescue
 
 pytestmark = pytest.mark.thorough
 
@@ -47,6 +48,7 @@ ELSEWHERE = {
     r"spark-class|^spark=": "tests/kafka/spark.py",
     r"prefect server start": "tests/flows/server.py",
     r"^createdb": "tests/postgres/server.py",
+    r"^useradd |^install |^systemctl |-m venv /opt": "tests/unit/test_systemd.py",
 }
 """Command to the test, or the part of the tests, that runs it."""
 
@@ -162,6 +164,24 @@ def flows(reader: Reader) -> None:
         (reader.folder / name).mkdir()
 
 
+def quarantine(reader: Reader) -> None:
+    reader.fill(poison=0.1)
+    import_of(reader)
+    lines = generate(20, 6, duplicates=0.0, disorder=0.0, late=0.0, poison=0.1)
+    (reader.folder / "orders.ndjson").write_bytes(b"\n".join(lines))
+    (reader.folder / "export.csv").rename(reader.folder / "orders.csv")
+    entries = reader.headrace.json("quarantine", "ls")["entries"]
+    reader.stand_ins = {"6c3d7d06": entries[0]["id"][:8]}
+
+
+def operations(reader: Reader) -> None:
+    reader.fill()
+    reader.variables = reader.stack.enter_context(
+        prefect_server(reader.folder / "prefect")
+    ).environment
+    rescue(reader.folder)
+
+
 def fuzz(reader: Reader) -> None:
     reader.stand_ins = {"--minutes 10": "--minutes 0.1"}
 
@@ -215,8 +235,9 @@ SCENES: Mapping[str, Scene] = {
     "docs/guides/flows.md": flows,
     "docs/guides/fuzz.md": fuzz,
     "docs/guides/kafka.md": nothing,
-    "docs/guides/operations.md": a_filled_home,
+    "docs/guides/operations.md": operations,
     "docs/guides/quality.md": refused_base,
+    "docs/guides/quarantine.md": quarantine,
     "docs/guides/querying.md": nothing,
     "docs/guides/replay.md": a_filled_home,
     "docs/guides/shared-lake.md": shared_lake,
@@ -226,12 +247,30 @@ SCENES: Mapping[str, Scene] = {
 
 
 def commands(page: str) -> Iterator[str]:
-    """All commands of a page, in order; one that goes on in the next line is one."""
+    """All commands of a page, in order; one of several lines is one."""
     text = (ROOT / page).read_text("utf-8").replace("<!-- story -->\n```sh", "```story")
     for kind, block in BLOCK.findall(text):
         if kind == "sh":
-            lines = block.replace("\\\n", " ").splitlines()
-            yield from (line for line in lines if line and not line.startswith("#"))
+            held = ""
+            for line in block.splitlines():
+                held += line
+                if held.strip() and not line.endswith("\\") and _whole(held):
+                    yield held
+                    held = ""
+                elif held:
+                    held += "\n"
+            assert not held.strip(), f"{page}: {held}"
+
+
+def _whole(command: str) -> bool:
+    """Whether bash needs nothing more: no quote and no document is open."""
+    told = subprocess.run(
+        ["bash", "-n", "-c", command], check=False, capture_output=True, text=True
+    )
+    return told.returncode == 0 and "here-document" not in told.stderr
+
+
+PLACES = [page for page in map(name_of, PAGES) if not page.startswith("docs/decisions/")]
 
 
 def elsewhere(command: str) -> str | None:
@@ -239,7 +278,7 @@ def elsewhere(command: str) -> str | None:
 
 
 def test_every_page_with_commands_has_a_scene() -> None:
-    assert {name_of(page) for page in PAGES if any(commands(name_of(page)))} == set(SCENES)
+    assert {page for page in PLACES if any(commands(page))} == set(SCENES)
     assert all((REPOSITORY / test).exists() for test in ELSEWHERE.values())
 
 
