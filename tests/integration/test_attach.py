@@ -91,6 +91,7 @@ def test_what_is_printed_is_a_script_of_duckdbs_own_command(ugly: Headrace, tmp_
         assert len(json.loads(ran.stdout or "[]")) == (0 if code else 8)
 
 
+@pytest.mark.thorough
 def test_a_connection_of_duckdbs_own_is_given_the_lake(ugly: Headrace) -> None:
     con = duckdb.connect()
     found = headrace.attach(con, ugly.home)
@@ -103,6 +104,7 @@ def test_a_connection_of_duckdbs_own_is_given_the_lake(ugly: Headrace) -> None:
     con.close()
 
 
+@pytest.mark.thorough
 def test_two_homes_in_one_connection_have_names_of_their_own(ugly: Headrace) -> None:
     con = duckdb.connect()
     for name in ("shop", "select"):
@@ -113,16 +115,19 @@ def test_two_homes_in_one_connection_have_names_of_their_own(ugly: Headrace) -> 
     con.close()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["", "a b", 'a"b', "1a", "ä"])
 def test_a_name_that_is_no_name_is_refused(ugly: Headrace, name: str) -> None:
     ugly.run("attach", "--name", name).refused(2, f"{name!r} is no name for a lake")
 
 
+@pytest.mark.thorough
 def test_a_home_that_is_not_there_is_not_made(tmp_path: Path) -> None:
     Headrace(tmp_path / "none").run("attach").refused(2, "there is no home at")
     assert not (tmp_path / "none").exists()
 
 
+@pytest.mark.thorough
 def test_where_deltas_do_not_meet_nothing_is_attached_and_what_was_attached_fails(
     ugly: Headrace, tmp_path: Path
 ) -> None:

@@ -106,6 +106,7 @@ def test_the_next_backup_copies_only_what_is_new_and_keeps_no_more_than_it_names
     Truth.of([*GOOD, *MORE]).check(restored(folder, tmp_path / "new"))
 
 
+@pytest.mark.thorough
 def test_no_file_of_a_backup_is_a_second_name_so_damage_is_not_shared(
     filled: Headrace, tmp_path: Path
 ) -> None:
@@ -123,6 +124,7 @@ def test_no_file_of_a_backup_is_a_second_name_so_damage_is_not_shared(
     assert rest_of(folder)["snapshot"] == json.loads(before["backup.json"])["snapshot"]
 
 
+@pytest.mark.thorough
 def test_a_damaged_backup_gives_no_home_and_the_next_backup_mends_it(
     filled: Headrace, tmp_path: Path
 ) -> None:
@@ -142,6 +144,7 @@ def test_a_damaged_backup_gives_no_home_and_the_next_backup_mends_it(
     made.run("restore", folder).refused(1, "backup.json")
 
 
+@pytest.mark.thorough
 def test_a_backup_of_a_later_format_is_not_guessed_at(filled: Headrace, tmp_path: Path) -> None:
     filled.json("backup", tmp_path / "kept")
     file = tmp_path / "kept" / "backup.json"
@@ -150,6 +153,7 @@ def test_a_backup_of_a_later_format_is_not_guessed_at(filled: Headrace, tmp_path
     made.run("restore", tmp_path / "kept").refused(1, "format 9", "install a newer one")
 
 
+@pytest.mark.thorough
 def test_what_is_there_is_never_touched_by_a_restore(filled: Headrace, tmp_path: Path) -> None:
     folder = tmp_path / "kept"
     filled.json("backup", folder)
@@ -166,6 +170,7 @@ def test_what_is_there_is_never_touched_by_a_restore(filled: Headrace, tmp_path:
     nothing_lost(restored(folder, tmp_path / "empty"))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("place", "said"),
     [
@@ -187,6 +192,7 @@ def test_a_folder_that_cannot_hold_a_backup_is_refused(
     assert {p.name for p in (tmp_path / "full").iterdir()} == {"mine", "lock"}
 
 
+@pytest.mark.thorough
 def test_what_is_no_backup_is_not_restored(tmp_path: Path) -> None:
     made = Headrace(tmp_path / "new")
     made.run("restore", tmp_path / "none").refused(2, "there is no folder")
@@ -196,6 +202,7 @@ def test_what_is_no_backup_is_not_restored(tmp_path: Path) -> None:
     assert not (tmp_path / "kept").exists()
 
 
+@pytest.mark.thorough
 def test_a_backup_is_not_overwritten_by_another_log_or_another_way_of_the_same(
     filled: Headrace, tmp_path: Path
 ) -> None:
@@ -216,6 +223,7 @@ def test_a_backup_is_not_overwritten_by_another_log_or_another_way_of_the_same(
     fork.json("backup", tmp_path / "of its own")
 
 
+@pytest.mark.thorough
 def test_a_number_that_is_wrong_in_the_backup_is_not_put_into_place(
     filled: Headrace, tmp_path: Path
 ) -> None:
@@ -267,6 +275,7 @@ def test_a_backup_beside_writers_is_one_moment_and_whole(filled: Headrace, tmp_p
         )
 
 
+@pytest.mark.thorough
 def test_maintenance_deletes_nothing_while_a_backup_is_made(
     filled: Headrace, tmp_path: Path
 ) -> None:
@@ -280,6 +289,7 @@ def test_maintenance_deletes_nothing_while_a_backup_is_made(
     assert filled.json("maintain", keep_snapshots=0)["files_deleted"] > 0
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("point", first(1, SAVE))
 def test_a_backup_that_was_killed_is_none_and_the_one_before_it_is_whole(
     filled: Headrace, tmp_path: Path, point: str
@@ -299,6 +309,7 @@ def test_a_backup_that_was_killed_is_none_and_the_one_before_it_is_whole(
     Truth.of([*GOOD, *MORE]).check(restored(folder, tmp_path / "newer"))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("point", first(1, SAVED))
 def test_a_backup_that_was_killed_after_its_end_is_whole(
     filled: Headrace, tmp_path: Path, point: str
@@ -311,6 +322,7 @@ def test_a_backup_that_was_killed_after_its_end_is_whole(
     assert filled.json("backup", folder)["copied"] == 0
 
 
+@pytest.mark.thorough
 def test_a_restore_that_was_killed_leaves_no_home_and_is_simply_done_again(
     filled: Headrace, tmp_path: Path
 ) -> None:
@@ -327,6 +339,7 @@ def test_a_restore_that_was_killed_leaves_no_home_and_is_simply_done_again(
     nothing_lost(Headrace(tmp_path / "other"))
 
 
+@pytest.mark.thorough
 def test_a_restored_catalog_is_in_the_mode_that_lets_readers_and_writers_be(
     filled: Headrace, tmp_path: Path
 ) -> None:
@@ -339,6 +352,7 @@ def test_a_restored_catalog_is_in_the_mode_that_lets_readers_and_writers_be(
         assert catalog.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
 
+@pytest.mark.thorough
 def test_an_older_catalog_put_into_a_restored_home_is_refused(
     filled: Headrace, tmp_path: Path
 ) -> None:

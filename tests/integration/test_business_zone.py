@@ -102,6 +102,7 @@ def test_commits_and_batches_count_the_days_that_python_gives_and_it_is_proved(
     assert f"revenue_by_minute: local time in {BERLIN} (rules {version})" in certificate_text(proof)
 
 
+@pytest.mark.thorough
 def test_a_changed_zone_waits_and_the_ledger_says_what_it_moved(berlin: Lake) -> None:
     before = served(berlin)
     set_zone(berlin, TOKYO)
@@ -128,6 +129,7 @@ def test_a_changed_zone_waits_and_the_ledger_says_what_it_moved(berlin: Lake) ->
     assert before.keys() <= served(berlin).keys()
 
 
+@pytest.mark.thorough
 def test_before_the_first_event_a_changed_zone_is_simply_taken(make_lake: MakeLake) -> None:
     lake = make_lake(partitions=2)
     set_zone(lake, TOKYO)
@@ -137,6 +139,7 @@ def test_before_the_first_event_a_changed_zone_is_simply_taken(make_lake: MakeLa
     assert {day for day, _ in served(lake)} == {"2026-02-01"}
 
 
+@pytest.mark.thorough
 def test_a_generation_keeps_its_rules_when_tzdata_has_others(
     berlin: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -159,6 +162,7 @@ def test_a_generation_keeps_its_rules_when_tzdata_has_others(
     assert verify(berlin).zones[BERLIN]["rules"] == newer.version
 
 
+@pytest.mark.thorough
 def test_all_who_work_on_a_home_have_its_zone(make_lake: MakeLake) -> None:
     home = make_lake(partitions=2, business_zone=BERLIN).home.path
     assert load(home, environ={}).business_zone == BERLIN
@@ -168,6 +172,7 @@ def test_all_who_work_on_a_home_have_its_zone(make_lake: MakeLake) -> None:
             load(home, environ=environ, **given)
 
 
+@pytest.mark.thorough
 def test_init_takes_the_zone_once_and_says_how_to_change_it(tmp_path: Path) -> None:
     home = tmp_path / "it's a home"
     home.mkdir()
@@ -189,6 +194,7 @@ def test_init_takes_the_zone_once_and_says_how_to_change_it(tmp_path: Path) -> N
     headrace.run("status").refused(2, "Europe/Berlin", "headrace.toml")
 
 
+@pytest.mark.thorough
 def test_a_replaced_view_and_one_that_is_off_wait_like_any_changed_view(lake: Lake) -> None:
     append(lake, events(5, seed=4))
     run_speed(lake)
@@ -214,6 +220,7 @@ def test_a_replaced_view_and_one_that_is_off_wait_like_any_changed_view(lake: La
     assert status(lake)["generation"] == done.generation
 
 
+@pytest.mark.thorough
 def test_what_asks_for_a_view_that_is_off_is_told_so_in_one_line(tmp_path: Path) -> None:
     folder = tmp_path / "home" / "views"
     folder.mkdir(parents=True)
@@ -225,6 +232,7 @@ def test_what_asks_for_a_view_that_is_off_is_told_so_in_one_line(tmp_path: Path)
     headrace.run("demo", "--engine", "duckdb", "--orders", "100").refused(2, "revenue_by_day")
 
 
+@pytest.mark.thorough
 def test_a_views_text_is_shown_with_the_zone_in_it(tmp_path: Path) -> None:
     headrace = Headrace(tmp_path / "home")
     headrace.json("init", "--zone", BERLIN)

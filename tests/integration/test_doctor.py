@@ -24,7 +24,7 @@ from tests.integration.conftest import nothing_lost
 CHECKS = {
     "home", "catalog", "backups", "leftovers", "space", "java", "extensions", "permissions",
     "locks", "data files", "footers", "orphans", "log", "generations", "index", "clock",
-    "producers",
+    "producers", "erasure",
 }  # fmt: skip
 
 

@@ -91,6 +91,7 @@ def test_the_totals_are_the_sums_of_the_events_each_counted_once(
     assert all(isinstance(m["gross"], str) for m in told["months"])
 
 
+@pytest.mark.thorough
 def test_what_is_in_the_log_already_is_told_and_what_says_something_else(
     headrace: Headrace, tmp_path: Path
 ) -> None:
@@ -111,6 +112,7 @@ def test_what_is_in_the_log_already_is_told_and_what_says_something_else(
     assert content(headrace.home) == before
 
 
+@pytest.mark.thorough
 def test_the_samples_show_each_kind_and_each_reason_first(
     headrace: Headrace, tmp_path: Path
 ) -> None:
@@ -125,6 +127,7 @@ def test_the_samples_show_each_kind_and_each_reason_first(
         json.loads(line)["type"] for line in GOOD))  # fmt: skip
 
 
+@pytest.mark.thorough
 def test_what_an_append_would_refuse_whole_is_shown_and_ends_with_1(
     headrace: Headrace, tmp_path: Path
 ) -> None:
@@ -136,6 +139,7 @@ def test_what_an_append_would_refuse_whole_is_shown_and_ends_with_1(
     assert not headrace.home.exists()
 
 
+@pytest.mark.thorough
 def test_imports_in_every_format_can_be_tried(headrace: Headrace, tmp_path: Path) -> None:
     mapping = tmp_path / "map.toml"
     mapping.write_text(MAPPING, encoding="utf-8")
@@ -172,6 +176,7 @@ def test_imports_in_every_format_can_be_tried(headrace: Headrace, tmp_path: Path
     assert content(headrace.home) == before
 
 
+@pytest.mark.thorough
 def test_python_can_try_events_too(tmp_path: Path) -> None:
     placed = [line for line in GOOD if b"OrderPlaced" in line]
     found = api.preview(tmp_path / "none", [*placed[:2], "nonsense"])
@@ -184,6 +189,7 @@ def test_python_can_try_events_too(tmp_path: Path) -> None:
     assert again.events == 2
 
 
+@pytest.mark.thorough
 def test_a_dry_run_of_standard_input_and_of_nothing(headrace: Headrace) -> None:
     done = headrace.fed(b"\n".join(GOOD), "append", "-", "--dry-run", "--json")
     assert json.loads(done.out)["accepted"] == len(GOOD)

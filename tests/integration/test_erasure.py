@@ -168,6 +168,7 @@ def test_no_byte_names_the_customer_and_no_number_moves(
     assert wrong(examine(lake.settings)) == []
 
 
+@pytest.mark.thorough
 def test_products_and_longer_names_that_look_alike_stay(make_lake: MakeLake) -> None:
     lake = make_lake(partitions=2)
     others = [placed("b-1", "c-10"), placed("b-2", "c-10", product="c-1"), placed("b-3", "my c-1")]
@@ -183,6 +184,7 @@ def test_products_and_longer_names_that_look_alike_stay(make_lake: MakeLake) -> 
     assert verify(lake).equal
 
 
+@pytest.mark.thorough
 def test_what_comes_again_is_a_redelivery_and_brings_nothing_back(
     lake: Lake,
 ) -> None:
@@ -200,6 +202,7 @@ def test_what_comes_again_is_a_redelivery_and_brings_nothing_back(
     }  # fmt: skip
 
 
+@pytest.mark.thorough
 def test_a_speed_layer_that_ran_meanwhile_writes_nothing_of_the_customer(
     lake: Lake, make_lake: MakeLake
 ) -> None:
@@ -214,6 +217,7 @@ def test_a_speed_layer_that_ran_meanwhile_writes_nothing_of_the_customer(
     assert holding(lake.home.path, WHO) == []
 
 
+@pytest.mark.thorough
 def test_earlier_positions_a_batch_and_a_rollback_still_answer(
     lake: Lake, make_lake: MakeLake
 ) -> None:
@@ -233,6 +237,7 @@ def test_earlier_positions_a_batch_and_a_rollback_still_answer(
     assert verify(lake).equal
 
 
+@pytest.mark.thorough
 def test_a_reader_meets_all_of_it_or_nothing(lake: Lake, make_lake: MakeLake) -> None:
     serving = Serving(make_lake(read_only=True))
     sql = "SELECT customer_id FROM orders WHERE order_id IN ('a-1', 'a-2')"
@@ -243,6 +248,7 @@ def test_a_reader_meets_all_of_it_or_nothing(lake: Lake, make_lake: MakeLake) ->
     assert {row[0] for row in serving.query(sql).rows} == {done.pseudonym}
 
 
+@pytest.mark.thorough
 def test_a_dry_run_counts_and_writes_nothing(lake: Lake) -> None:
     files = {f: f.stat().st_mtime_ns for f in lake.home.data.rglob("*") if f.is_file()}
     told = erase(lake, WHO, "asked by letter", dry_run=True)
@@ -252,6 +258,7 @@ def test_a_dry_run_counts_and_writes_nothing(lake: Lake) -> None:
     assert erasures(lake) == []
 
 
+@pytest.mark.thorough
 def test_what_cannot_be_done_is_refused_and_changes_nothing(lake: Lake) -> None:
     snapshot = lake.snapshot()
     assert erase(lake, WHO[:-1], "asked by letter").nothing
@@ -262,6 +269,7 @@ def test_what_cannot_be_done_is_refused_and_changes_nothing(lake: Lake) -> None:
     assert lake.snapshot() == snapshot
 
 
+@pytest.mark.thorough
 def test_the_guest_of_an_order_loses_what_identifies(lake: Lake) -> None:
     done = erase(lake, None, "asked by letter", order="g-1")
     assert (done.events, done.orders) == (2, 1)
@@ -269,6 +277,7 @@ def test_the_guest_of_an_order_loses_what_identifies(lake: Lake) -> None:
     assert verify(lake).equal
 
 
+@pytest.mark.thorough
 def test_a_view_that_computes_with_the_id_is_named(make_lake: MakeLake) -> None:
     own = {"by_letter": "SELECT upper(customer_id) AS who, count(*) AS n FROM orders GROUP BY 1"}
     own = {"by_letter": own["by_letter"].replace("upper(customer_id)", "customer_id || '!'")}
@@ -278,6 +287,7 @@ def test_a_view_that_computes_with_the_id_is_named(make_lake: MakeLake) -> None:
         erase(lake, WHO, "asked by letter")
 
 
+@pytest.mark.thorough
 def test_a_later_append_still_finds_the_pseudonym_by_its_bounds(lake: Lake) -> None:
     done = erase(lake, WHO, "asked by letter")
     put(lake, placed("z-1", "~last"))

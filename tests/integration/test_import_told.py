@@ -69,7 +69,7 @@ def test_a_folder_that_is_landed_counts_identical_rows_too(
         (["FILE"], "--mapping is missing; `headrace import csv --guess FILE`"),
         (["--guess", "FILE", "FILE"], "--guess takes one file"),
         (["--guess", "--mapping", "TOML", "FILE"], "--guess takes one file and no --mapping"),
-        (["--guess", "--replace", "b1d6bb87c4bf", "FILE"], "nothing to --replace"),
+        (["--guess", "--replace", "b1d6bb87c4bf", "FILE"], "neither --replace"),
         (["--guess", "/nowhere.csv"], "/nowhere.csv cannot be read"),
     ],
 )

@@ -26,6 +26,7 @@ def home(kafka: Cluster, tmp_path: Path) -> Home:
     return made
 
 
+@pytest.mark.thorough
 def test_a_correction_goes_to_the_topic_and_counts_once_though_it_was_killed_in_between(
     home: Home, tmp_path: Path
 ) -> None:

@@ -58,6 +58,7 @@ def test_it_answers_takes_commits_and_is_proved_with_the_columns_that_it_has(old
     assert list(past.columns) == OLD
 
 
+@pytest.mark.thorough
 def test_a_batch_or_a_replay_gives_it_the_channel_and_restates_no_cell(older: Lake) -> None:
     done = batch.run(older, engine="duckdb")
     assert done is not None

@@ -54,12 +54,14 @@ def test_another_byte_place_or_reason_is_another_entry(lake: Lake) -> None:
     assert quarantine.count(lake) == 6
 
 
+@pytest.mark.thorough
 def test_the_same_line_twice_in_one_batch_at_one_place_is_one_entry(lake: Lake) -> None:
     done = Log(lake).append([b"bad", b"bad", b"bad"], ["python:1", "python:1", "python:2"])
     assert (done.quarantined, done.quarantined_known) == (3, 1)
     assert [entry.seen for entry in quarantine.entries(lake)] == [2, 1]
 
 
+@pytest.mark.thorough
 def test_rows_of_an_import_that_cannot_be_mapped_are_listed_once(
     lake: Lake, tmp_path: Path
 ) -> None:
@@ -71,6 +73,7 @@ def test_rows_of_an_import_that_cannot_be_mapped_are_listed_once(
     assert [entry.raw for entry in quarantine.entries(lake)] == [b"a;b;\xe9"]
 
 
+@pytest.mark.thorough
 def test_what_comes_again_after_its_entry_was_closed_opens_nothing(lake: Lake) -> None:
     line = placed("o1")[:-1] + b', "note": "' + b"x" * 2_000 + b'"}'
     generous = lake.settings
@@ -83,6 +86,7 @@ def test_what_comes_again_after_its_entry_was_closed_opens_nothing(lake: Lake) -
     assert quarantine.count(lake) == 0
 
 
+@pytest.mark.thorough
 def test_a_redelivery_of_the_same_other_content_is_one_conflict_seen_again(
     make_lake: MakeLake,
 ) -> None:
@@ -103,6 +107,7 @@ def test_a_redelivery_of_the_same_other_content_is_one_conflict_seen_again(
     )
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("table", ["quarantine_sightings", "quarantine_decisions"])
 def test_a_home_of_an_earlier_version_opens_and_gets_what_it_lacks(
     make_lake: MakeLake, table: str

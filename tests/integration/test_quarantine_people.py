@@ -96,6 +96,7 @@ def test_entries_can_be_chosen_by_the_file_that_they_came_from(headrace: Headrac
     assert headrace.json("status")["quarantined"] == 5
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("call", "words"),
     [
@@ -116,6 +117,7 @@ def test_a_wrong_call_says_what_to_do(
     assert headrace.json("status")["quarantined"] == 5
 
 
+@pytest.mark.thorough
 def test_an_export_that_nobody_edited_is_the_same_bytes_and_changes_nothing(
     headrace: Headrace,
 ) -> None:
@@ -133,6 +135,7 @@ def test_an_export_that_nobody_edited_is_the_same_bytes_and_changes_nothing(
     assert headrace.json("status")["quarantined"] == 5
 
 
+@pytest.mark.thorough
 def test_corrected_lines_go_in_once_and_the_original_bytes_stay(headrace: Headrace) -> None:
     file, lines = exported(headrace, "--reason-like", "data.currency%")
     assert len(lines) == 4
@@ -162,6 +165,7 @@ def test_corrected_lines_go_in_once_and_the_original_bytes_stay(headrace: Headra
     Truth.of(GOOD).check(headrace)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -185,6 +189,7 @@ def test_a_wrong_line_of_an_edited_file_is_told_before_anything_is_recorded(
     assert headrace.json("status")["quarantined"] == 5
 
 
+@pytest.mark.thorough
 def test_an_entry_that_is_twice_in_a_file_is_refused_and_so_is_what_is_no_json(
     headrace: Headrace,
 ) -> None:
@@ -195,6 +200,7 @@ def test_an_entry_that_is_twice_in_a_file_is_refused_and_so_is_what_is_no_json(
     headrace.run("quarantine", "retry", "--file", file).refused(1, "twice")
 
 
+@pytest.mark.thorough
 def test_bytes_that_are_no_text_can_be_corrected_as_well(headrace: Headrace) -> None:
     file, lines = exported(headrace, "--reason-like", "the line is%")
     assert "raw" not in lines[0]
@@ -205,6 +211,7 @@ def test_bytes_that_are_no_text_can_be_corrected_as_well(headrace: Headrace) -> 
     assert "\\xff" in shown["raw"]
 
 
+@pytest.mark.thorough
 def test_status_says_how_many_are_open_and_for_how_long_the_oldest(headrace: Headrace) -> None:
     told = headrace.json("status")
     assert told["quarantined"] == 5

@@ -79,6 +79,7 @@ def test_the_next_answer_goes_into_a_file_by_its_name(filled_home: Path, tmp_pat
     assert done.out == "y\n2\n"
 
 
+@pytest.mark.thorough
 def test_as_of_a_position_until_now_is_asked_for_again(filled_home: Path) -> None:
     text = ".at 2000-01-01\nSELECT count(*) AS n FROM orders;\n.at now\nFROM (SELECT count(*) AS n "
     done = script(Headrace(filled_home), f"{text}FROM orders);", "--json")
@@ -87,6 +88,7 @@ def test_as_of_a_position_until_now_is_asked_for_again(filled_home: Path) -> Non
     assert set(before["position"].values()) == {0}
 
 
+@pytest.mark.thorough
 def test_views_and_columns_are_listed(filled_home: Path) -> None:
     done = script(Headrace(filled_home), ".help\n.views\n.schema order_funnel;\n.exit\nnonsense;")
     assert done.code == 0, done.err
@@ -136,6 +138,7 @@ def terminal(filled_home: Path, tmp_path: Path) -> Iterator[Terminal]:
     made.close()
 
 
+@pytest.mark.thorough
 def test_a_person_goes_on_after_an_error_and_after_ctrl_c(
     terminal: Terminal, filled_home: Path, tmp_path: Path
 ) -> None:

@@ -123,6 +123,7 @@ def test_an_import_takes_the_place_of_another(shop: Shop) -> None:
     assert told == {run: (2, 2), fresh: (2, 2), back: (2, 0)}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("point", ["append.synced", "append.synced:2", "append.synced:3"])
 def test_a_replacement_that_died_on_the_way_is_finished_by_the_same_command(
     shop: Shop, point: str
@@ -136,6 +137,7 @@ def test_a_replacement_that_died_on_the_way_is_finished_by_the_same_command(
     shop.exact()
 
 
+@pytest.mark.thorough
 def test_what_was_taken_back_does_not_come_in_again_in_silence(shop: Shop) -> None:
     run = shop.bring(*ROWS)
     shop.json("log", "void", "--import", run, "--reason", "wrong")
@@ -152,6 +154,7 @@ def test_what_was_taken_back_does_not_come_in_again_in_silence(shop: Shop) -> No
     assert "was taken back" in landed.out
 
 
+@pytest.mark.thorough
 def test_a_landed_file_can_be_taken_back(shop: Shop) -> None:
     (shop.home.parent / "in").mkdir()
     shop.write(*ROWS, name="in/a.csv")
@@ -164,6 +167,7 @@ def test_a_landed_file_can_be_taken_back(shop: Shop) -> None:
     assert shop.net() == {"o1": 0, "o2": 0}
 
 
+@pytest.mark.thorough
 def test_the_same_file_twice_is_one_import_and_no_conflict(shop: Shop) -> None:
     run = shop.bring(*ROWS)
     assert shop.bring(*ROWS) == run
@@ -175,6 +179,7 @@ def test_the_same_file_twice_is_one_import_and_no_conflict(shop: Shop) -> None:
     assert sorted(told.values()) == [(1, 2), (2, 0)]
 
 
+@pytest.mark.thorough
 def test_an_order_of_one_source_is_taken_back_and_other_sources_stay(
     shop: Shop, tmp_path: Path
 ) -> None:
@@ -189,6 +194,7 @@ def test_an_order_of_one_source_is_taken_back_and_other_sources_stay(
     shop.exact()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("call", "words"),
     [
@@ -210,6 +216,7 @@ def test_a_void_that_names_nothing_is_refused(
     assert shop.json("status")["events"] == 2
 
 
+@pytest.mark.thorough
 def test_a_replacement_of_no_import_is_refused_before_anything_is_recorded(shop: Shop) -> None:
     shop.bring(*ROWS)
     told = shop.run(*shop.arguments_of(shop.write(*RIGHT), "--replace", "0123456789ab"))
@@ -217,6 +224,7 @@ def test_a_replacement_of_no_import_is_refused_before_anything_is_recorded(shop:
     assert shop.json("status")["events"] == 2
 
 
+@pytest.mark.thorough
 def test_an_order_of_thousands_of_events_is_taken_back_whole(make_lake: MakeLake) -> None:
     lake = make_lake(partitions=1)
     lines = [placed("o1")] + [paid("o1", "1", identity=f"p{n}" + "x" * 900) for n in range(2_300)]
@@ -232,6 +240,7 @@ def test_an_order_of_thousands_of_events_is_taken_back_whole(make_lake: MakeLake
         void(lake, reason="what?")
 
 
+@pytest.mark.thorough
 @pytest.mark.kafka
 @pytest.mark.xdist_group("kafka")
 def test_of_a_topic_only_what_was_read_can_be_taken_back(kafka: Cluster, tmp_path: Path) -> None:
