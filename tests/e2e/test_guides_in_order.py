@@ -167,7 +167,8 @@ def flows(reader: Reader) -> None:
 
 
 def quarantine(reader: Reader) -> None:
-    reader.fill(poison=0.1)
+    reader.fill()
+    assert reader.headrace.fed(b"no event", "append", "-").code == 1
     import_of(reader)
     lines = generate(20, 6, duplicates=0.0, disorder=0.0, late=0.0, poison=0.1)
     (reader.folder / "orders.ndjson").write_bytes(b"\n".join(lines))
@@ -216,6 +217,7 @@ def shared_lake(reader: Reader) -> None:
 
 def views(reader: Reader) -> None:
     reader.fill()
+    reader.stand_ins = {"headrace init": "headrace --home another init"}
     own = reader.headrace.home / "views"
     own.mkdir(exist_ok=True)
     text = "SELECT country, count(*) AS movements FROM ledger GROUP BY country"

@@ -89,8 +89,8 @@ class Held:
         return Held(tuple(log), tuple(poison), tuple(long))
 
     def retried(self) -> Held:
-        """With the long lines accepted."""
-        return Held(self.log + self.long, self.poison)
+        """With the long lines accepted, each once: one that came again is no entry of its own."""
+        return Held(self.log + list(dict.fromkeys(self.long)), self.poison)
 
 
 class Machine:
