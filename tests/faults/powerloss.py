@@ -90,7 +90,7 @@ class Held:
 
     def retried(self) -> Held:
         """With the long lines accepted, each once: one that came again is no entry of its own."""
-        return Held(self.log + list(dict.fromkeys(self.long)), self.poison)
+        return Held(self.log + tuple(dict.fromkeys(self.long)), self.poison)
 
 
 class Machine:
