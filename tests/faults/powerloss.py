@@ -80,17 +80,22 @@ class Held:
     log: tuple[bytes, ...] = ()
     poison: tuple[bytes, ...] = ()
     long: tuple[bytes, ...] = ()
+    taken: frozenset[bytes] = frozenset()
+    """Long lines that a retry took in: their entries are closed, and stay so."""
 
     def plus(self, lines: Iterable[bytes]) -> Held:
         """With these lines appended."""
         log, poison, long = list(self.log), list(self.poison), list(self.long)
         for line in lines:
+            if line in self.taken:
+                continue
             (poison if line in POISON else long if len(line) > _LONG else log).append(line)
-        return Held(tuple(log), tuple(poison), tuple(long))
+        return Held(tuple(log), tuple(poison), tuple(long), self.taken)
 
     def retried(self) -> Held:
         """With the long lines accepted, each once: one that came again is no entry of its own."""
-        return Held(self.log + tuple(dict.fromkeys(self.long)), self.poison)
+        return Held(self.log + tuple(dict.fromkeys(self.long)), self.poison, (),
+                    self.taken | set(self.long))  # fmt: skip
 
 
 class Machine:
