@@ -177,7 +177,7 @@ _DATA: Final[Mapping[str, tuple[str, ...]]] = {
     "PaymentCaptured": ("amount",),
     "ItemsReturned": ("currency", "goods", "units"),
     "AdjustmentBooked": ("currency", "amount"),
-    "EventsVoided": ("lines",),
+    "EventsVoided": ("line_count",),
 }  # fmt: skip
 """Columns of each type beyond its place, its identity and its time."""
 
@@ -249,7 +249,7 @@ EVENTS: Final = Definition(
         _between("ItemsReturned", "units", min_value=1),
         *_present("AdjustmentBooked", "currency", "amount"),
         _matches("AdjustmentBooked", "currency", _CURRENCY, "a currency is three capital letters"),
-        *_present("EventsVoided", "lines"),
+        _between("EventsVoided", "line_count", min_value=1),
         *(e for t in ("OrderShipped", "OrderDelivered", "OrderCancelled")
           for e in _present(t, "order_id")),
         _none("orphans", "what is paid, shipped or returned was placed before", "warning"),

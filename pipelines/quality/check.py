@@ -117,7 +117,8 @@ def _checked_up_to(lake: Lake, end: Position) -> Position:
 def _prepare_events(lake: Lake, line: Generation, start: Position, end: Position) -> None:
     zero = Position.zero(len(end.offsets))
     views = {
-        "events": f"SELECT * EXCLUDE (raw, lines) FROM sys.events WHERE {between(start, end)}",
+        "events": "SELECT * EXCLUDE (raw, lines), len(lines) AS line_count "
+        f"FROM sys.events WHERE {between(start, end)}",
         "history": (
             f"SELECT source, type, time, appended_at FROM sys.events WHERE {between(zero, end)}"
         ),

@@ -21,7 +21,15 @@ from headrace.pipelines.lake.lake import Lake
 from headrace.pipelines.log import quarantine
 from headrace.schemas.decode import decode
 from tests.conformance.paths import BUILT_IN, append, assert_exact, run_speed
-from tests.conformance.streams import adjusted, cancelled, delivered, paid, placed, returned
+from tests.conformance.streams import (
+    adjusted,
+    cancelled,
+    delivered,
+    paid,
+    placed,
+    returned,
+    voided,
+)
 from tests.e2e.command import REPOSITORY, Headrace
 
 SHARE = 0.05
@@ -130,6 +138,11 @@ ODD: dict[str, list[bytes]] = {
     "a discount above the goods": [placed("o", ("mug", 1, "1.00"), discount="5.00")],
     "amounts of zero and of minus zero": [
         placed("o", ("mug", 1, "0")), adjusted("o", "-0.0000"), adjusted("o", "-0", identity="b"),
+    ],
+    "a void of events that never come": [voided("o", "nothing")],
+    "a void of the earlier of two placements": [
+        placed("o", at=DAY), placed("o", ("lamp", 2, "9.00"), identity="p2", at=DAY.replace(day=9)),
+        voided("o", "placed"),
     ],
     "an event of 1970": [placed("o", at="1970-01-01T00:00:00Z")],
     "an event of the far future": [placed("o", at="2261-12-31T23:59:59.999999Z")],
