@@ -187,7 +187,8 @@ def csv_command(
             "--mapping is missing; `headrace import csv --guess FILE` prints one to start from"
         )
     chosen = CsvMapping.load(mapping)
-    _import(ctx, paths, lambda files: csv_orders(files, chosen), as_json=as_json, **how)
+    days = settings_of(ctx).business_zone
+    _import(ctx, paths, lambda files: csv_orders(files, chosen, days), as_json=as_json, **how)
 
 
 def _guess(mapping: Path | None, paths: tuple[Path, ...], *, as_json: bool) -> None:

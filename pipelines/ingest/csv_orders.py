@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Final
+from zoneinfo import ZoneInfo
 
 from headrace.pipelines.ingest.csv_mapping import AMOUNTS, CsvMapping
 from headrace.pipelines.ingest.delimited import (
@@ -49,8 +50,10 @@ class _Happening:
         return self.goods + self.amounts.get("shipping", 0) - self.amounts.get("discount", 0)
 
 
-def csv_orders(paths: Sequence[Path], mapping: CsvMapping) -> Iterator[ImportedFile]:
-    """Read the files one by one; `-` is standard input.
+def csv_orders(
+    paths: Sequence[Path], mapping: CsvMapping, days: str = "UTC"
+) -> Iterator[ImportedFile]:
+    """Read the files one by one; `-` is standard input. A date without a time is in zone `days`.
 
     Rows of one order id make one `OrderPlaced`, at the earliest of their times, with the lines
     in file order (and one `PaymentCaptured` if the mapping says `paid`). Rows of a negative
@@ -63,17 +66,19 @@ def csv_orders(paths: Sequence[Path], mapping: CsvMapping) -> Iterator[ImportedF
     """
     owners: dict[str, Path] = {}
     for path in paths:
-        yield _CsvFile(path, mapping, owners).read()
+        yield _CsvFile(path, mapping, ZoneInfo(days), owners).read()
 
 
 class _CsvFile:
     """One file on its way into events."""
 
-    def __init__(self, path: Path, mapping: CsvMapping, owners: dict[str, Path]) -> None:
+    def __init__(
+        self, path: Path, mapping: CsvMapping, days: ZoneInfo, owners: dict[str, Path]
+    ) -> None:
         self._mapping = mapping
         self._owners = owners
         self._table = open_table(path, mapping)
-        self._reader = RowReader(mapping)
+        self._reader = RowReader(mapping, days)
         self._happenings: dict[str, _Happening] = {}
         self._rejected: list[RejectedRow] = []
         self._skipped: dict[str, int] = {}

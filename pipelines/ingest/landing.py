@@ -45,8 +45,10 @@ class _Piece:
 Reader = Callable[[Sequence[Path]], Iterable[ImportedFile]]
 
 
-def reader(form: str, mapping: Path | None = None) -> Reader | None:
+def reader(form: str, mapping: Path | None = None, days: str = "UTC") -> Reader | None:
     """How files of a format become events; None where they are events already.
+
+    `days` is the zone of dates without a time.
 
     Raises:
         UsageError: there is no such format, or a mapping is missing or of no use.
@@ -65,7 +67,7 @@ def reader(form: str, mapping: Path | None = None) -> Reader | None:
         from headrace.pipelines.ingest.csv_orders import csv_orders
 
         chosen = CsvMapping.load(mapping)
-        return lambda paths: csv_orders(list(paths), chosen)
+        return lambda paths: csv_orders(list(paths), chosen, days)
     return None
 
 
@@ -93,7 +95,7 @@ def land(
         LockError: another process lands files in this home.
         StorageError, BrokerError: a batch was refused. What came before it is recorded.
     """
-    read = reader(form, mapping)
+    read = reader(form, mapping, lake.settings.business_zone)
     with lake.home.lock("ingest", wait=0):
         found = Landed()
         records = _records(lake, form)

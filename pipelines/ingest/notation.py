@@ -109,6 +109,7 @@ _END_YEAR: Final = 2262
 _SURE: Final = 2000
 """From here on, a year of two digits is the only one that the contract would take."""
 _NOON: Final = time(12)
+_UTC: Final = ZoneInfo("UTC")
 _NAMED: Final = ("iso", "excel", "excel-date")
 _SERIAL: Final = re.compile(r"[0-9]{1,6}([.,][0-9]{1,20})?", re.ASCII)
 _EXCEL_ZERO: Final = datetime(1899, 12, 30)  # noqa: DTZ001 - on the clocks of the mapping's zone
@@ -142,19 +143,26 @@ class Times:
     """
 
     format: Annotated[str, Field(min_length=1), AfterValidator(checked_format)] = "iso"
-    zone: ZoneInfo = field(default_factory=lambda: ZoneInfo("UTC"))
+    zone: ZoneInfo = field(default_factory=lambda: _UTC)
     twice: Literal["reject", "first", "second"] = "reject"
 
-    def utc(self, text: str) -> datetime:
-        """A time of the file in UTC. A date without a time is noon in UTC: that day in every zone.
+    def utc(self, text: str, days: ZoneInfo = _UTC) -> datetime:
+        """A time of the file in UTC. A date without a time is that day in UTC and in `days`.
+
+        It is noon in UTC. Where that is another day already, as in Auckland, it is noon in `days`.
 
         Raises:
             ValueError: it does not fit the format, can be read in two ways, never was on a clock in
                 the zone, or lies outside the years that the contract takes.
         """
-        return self.utc_of(*self.read(text))
+        return self.utc_of(*self.read(text), days)
 
-    def utc_of(self, local: datetime, has_time: bool) -> datetime:  # noqa: FBT001 - what is parsed
+    def utc_of(
+        self,
+        local: datetime,
+        has_time: bool,  # noqa: FBT001 - what is parsed
+        days: ZoneInfo = _UTC,
+    ) -> datetime:
         """The same of a time that is read already, and whether it is more than a date.
 
         Raises:
@@ -162,6 +170,8 @@ class Times:
         """
         if not has_time:
             result = datetime.combine(local.date(), _NOON, UTC)
+            if result.astimezone(days).date() != local.date():
+                result = datetime.combine(local.date(), _NOON, days).astimezone(UTC)
         elif local.tzinfo is not None:
             result = local.astimezone(UTC)
         else:

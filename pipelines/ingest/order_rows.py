@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, time
-from functools import lru_cache
+from functools import lru_cache, partial
+from zoneinfo import ZoneInfo
 
 from headrace.pipelines.ingest.cells import Cell, Moment, is_number, text_of
 from headrace.pipelines.ingest.csv_mapping import AMOUNTS, CsvMapping
@@ -39,11 +40,12 @@ class Row:
 class RowReader:
     """Reads rows as one mapping says."""
 
-    def __init__(self, mapping: CsvMapping) -> None:
+    def __init__(self, mapping: CsvMapping, days: ZoneInfo) -> None:
         self._mapping = mapping
+        self._days = days
         self._constants = {str(name): text for name, text in mapping.constants.items()}
         # Many rows have the same time; reading the text again would cost most.
-        self._utc = lru_cache(maxsize=1 << 14)(mapping.time.utc)
+        self._utc = lru_cache(maxsize=1 << 14)(partial(mapping.time.utc, days=days))
         self._notation = Notation(
             mapping.decimal_mark, mapping.thousands_mark, mapping.currency_sign
         )
@@ -120,7 +122,7 @@ class RowReader:
             )
         try:
             if isinstance(value, Moment):
-                return self._mapping.time.utc_of(value.local, value.has_time)
+                return self._mapping.time.utc_of(value.local, value.has_time, self._days)
             return self._utc(text_of("time", field))
         except (ValueError, OverflowError) as error:
             raise ValueError(f"time is {shown(str(field))}; {error}") from error

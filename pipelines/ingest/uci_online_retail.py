@@ -88,12 +88,17 @@ def _import(path: Path, owners: dict[str, Path]) -> ImportedFile:
     invoices: dict[str, _Invoice] = {}
     skipped = {_WRITE_OFFS: 0}
     rejected: list[RejectedRow] = []
-    count = 0
+    count = twins = 0
+    seen: set[tuple[str, ...]] = set()
     for record in rows:
         count += 1
         try:
             if not _take(record, invoices):
                 skipped[_WRITE_OFFS] += 1
+                continue
+            row = tuple(record.fields)
+            twins += row in seen
+            seen.add(row)
         except ValueError as error:
             rejected.append(text.reject(record, str(error)))
     for number in invoices:
@@ -105,7 +110,8 @@ def _import(path: Path, owners: dict[str, Path]) -> ImportedFile:
     # The sort is stable: at the same time, the file's order stays.
     ordered = sorted(invoices.values(), key=lambda invoice: invoice.time)
     lines = [line for invoice in ordered for line in _events(invoice)]
-    return ImportedFile(path, lines, skipped, rejected, count)
+    again = {"sum": twins} if twins else {}
+    return ImportedFile(path, lines, skipped, rejected, count, identical_rows=again)
 
 
 def _take(record: Record, invoices: dict[str, _Invoice]) -> bool:

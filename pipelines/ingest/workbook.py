@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import re
 import warnings
+import zipfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import date, datetime, time, timedelta
@@ -24,6 +25,8 @@ MAGIC: Final = b"PK\x03\x04"
 """How a workbook begins; so does any ZIP archive."""
 _NO_LETTERS: Final = re.compile(r'"[^"]*"|\[[^\]]*\]|\\.')
 """Parts of a number format that are shown as they are, colours and languages."""
+_LARGEST: Final = 4 << 30
+"""Bytes of an unpacked workbook: a full sheet of a million rows has about one tenth of them."""
 _FORMULA: Final = "is a formula whose value is not stored; open the workbook in Excel and save it"
 
 
@@ -42,7 +45,7 @@ class Workbook:
         self.path = path
         with _foreseen(path):
             # Values and formulas are two ways to open it: a formula without a value is not empty.
-            self._books = [_open(content, values=values) for values in (True, False)]
+            self._books = [_open(path, content, values=values) for values in (True, False)]
         sheets = [each.title for each in self._books[0].worksheets]
         listed = ", ".join(map(repr, sheets))
         if sheet is None and len(sheets) != 1:
@@ -83,12 +86,19 @@ def sheets_of(path: Path, content: bytes) -> list[str]:
         ContractError: it is no workbook.
     """
     with _foreseen(path):
-        return [sheet.title for sheet in _open(content, values=True).worksheets]
+        return [sheet.title for sheet in _open(path, content, values=True).worksheets]
 
 
-def _open(content: bytes, *, values: bool) -> Any:
+def _open(path: Path, content: bytes, *, values: bool) -> Any:
     import openpyxl
 
+    with zipfile.ZipFile(io.BytesIO(content)) as parts:
+        size = sum(part.file_size for part in parts.infolist())
+    if size > _LARGEST:
+        raise ContractError(
+            f"{path} would unpack to {size:,} bytes; at most {_LARGEST:,} are read. Save the sheet "
+            "as CSV, which is read line by line. Nothing of it was recorded"
+        )
     return openpyxl.load_workbook(io.BytesIO(content), read_only=True, data_only=values)
 
 

@@ -83,7 +83,7 @@ def erase(
         StorageError: it is done, but a reader keeps the journal of the catalog.
     """
     _check_call(lake, customer or order or "", reason)
-    finished = leftovers.finish(lake)
+    finished = not dry_run and leftovers.finish(lake)
     wait = lake.settings.lock_wait.total_seconds()
     with lake.home.lock("batch", wait), lake.alone():
         found = _find(lake, customer, order)

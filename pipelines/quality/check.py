@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headrace.pipelines import notify
-from headrace.pipelines.errors import UsageError
+from headrace.pipelines.errors import LogError, UsageError
 from headrace.pipelines.generations import registry
 from headrace.pipelines.generations.generation import Generation
 from headrace.pipelines.lake import checksums
 from headrace.pipelines.lake.connect import literal
 from headrace.pipelines.lake.lake import Lake
+from headrace.pipelines.log import erased
 from headrace.pipelines.log.embedded import Log
 from headrace.pipelines.log.scan import between
 from headrace.pipelines.position import Position
@@ -58,6 +59,7 @@ def check(lake: Lake, suite: str = "served") -> Checked:
         JobError: Great Expectations could not judge.
         SeamError: what is served does not fit together.
         DamageError: a data file is not as it was written.
+        LogError: a customer was erased meanwhile; nothing was recorded.
     """
     if suite not in ON_REQUEST:
         raise UsageError(
@@ -66,11 +68,18 @@ def check(lake: Lake, suite: str = "served") -> Checked:
     started = time.monotonic()
     wanted = suites.definition(suite, lake.home.path / "expectations")
     with checks.judge(lake.home) as judge, lake.reading():  # its end undoes the temporary views
+        known = erased.newest(lake)
         line, position, found, report = _run(lake, judge, suite, wanted)
     failures = tuple(f for f in found if f.severity == "blocking")
     warnings = tuple(f for f in found if f.severity == "warning")
     seconds = time.monotonic() - started
     with lake.writing("audit") as tx:
+        if erased.newest(lake) != known:
+            report.unlink(missing_ok=True)
+            raise LogError(
+                "a customer was erased while this was checked, and what was found may name that "
+                "customer; nothing was recorded. Check again"
+            )
         audit.keep(
             tx, suite, position, passed=not failures, findings=(*failures, *warnings),
             report=report, seconds=seconds, generation=line.number, base=line.base,

@@ -14,6 +14,7 @@ from datetime import datetime
 from typing import Any
 
 from headrace.pipelines import notify
+from headrace.pipelines.errors import LogError
 from headrace.pipelines.generations import registry, served_sql
 from headrace.pipelines.generations.data_diff import Comparison, compare
 from headrace.pipelines.generations.generation import Generation
@@ -62,6 +63,10 @@ def verify(lake: Lake, number: int | None = None, *, progress: Progress = silent
     """Recompute at the served position, compare each cell of each view, store the certificate.
 
     Readers and writers go on meanwhile; what is compared is one snapshot of the lake.
+
+    Raises:
+        SeamError, DamageError: what is stored does not fit together, or is damaged.
+        LogError: a customer was erased meanwhile; nothing was recorded.
     """
     compiled: list[str] = []
     while True:
@@ -178,6 +183,11 @@ def _store(lake: Lake, certificate: Certificate) -> None:
         default=str,
     )
     with lake.writing("certificate") as tx:
+        if erasures(lake)[len(certificate.erasures) :]:
+            raise LogError(
+                "a customer was erased while this was compared, and what was found may name that "
+                "customer; nothing was recorded. Run `headrace verify` again"
+            )
         nth = lake.next_number("certificates", "certificate_no")
         tx.record(
             "certificates",

@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
+import openpyxl
 import pytest
 
 from headrace.pipelines.errors import ContractError
+from headrace.pipelines.ingest import workbook
 from headrace.pipelines.ingest.csv_mapping import CsvMapping
 from headrace.pipelines.ingest.csv_orders import csv_orders
 from headrace.pipelines.ingest.notation import Notation, Times
@@ -207,6 +209,20 @@ def test_a_date_without_a_time_is_that_day(form: str, text: str, zone: str) -> N
 
 
 @pytest.mark.parametrize(
+    ("days", "hour"), [("UTC", 12), ("Asia/Tokyo", 12), ("Pacific/Auckland", -1)]
+)
+def test_a_date_without_a_time_is_that_day_in_the_homes_zone_too(
+    tmp_path: Path, days: str, hour: int
+) -> None:
+    path = shop_file(tmp_path, MUG.replace("T09:30:00", ""))
+    (imported,) = csv_orders([path], MAPPING, days)
+    assert not imported.rejected
+    happened = datetime.fromisoformat(json.loads(imported.lines[0])["time"])
+    assert happened == datetime(2026, 3, 1, tzinfo=UTC) + timedelta(hours=hour)
+    assert happened.astimezone(ZoneInfo(days)).date().isoformat() == "2026-03-01"
+
+
+@pytest.mark.parametrize(
     ("form", "text", "rule"),
     [
         ("%d%m%Y", "1122026", "digits of two parts touch"),
@@ -363,3 +379,15 @@ def test_a_wrong_mapping_is_refused_with_file_key_and_remedy(
     with pytest.raises(ContractError, match=message) as refusal:
         load(tmp_path, text)
     assert "shop.toml" in str(refusal.value)
+
+
+def test_a_workbook_that_unpacks_to_more_than_the_limit_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "bomb.xlsx"
+    book = openpyxl.Workbook()
+    book.worksheets[0].append(["order", "time", "product", "units", "price", "customer"])
+    book.save(path)
+    monkeypatch.setattr(workbook, "_LARGEST", 1_000)
+    with pytest.raises(ContractError, match=r"would unpack to [0-9,]+ bytes; at most 1,000 are"):
+        list(csv_orders([path], MAPPING))

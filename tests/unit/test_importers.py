@@ -124,6 +124,7 @@ def test_an_invoice_becomes_an_order_and_its_payment(tmp_path: Path) -> None:
             "data": {"amount": "30.60"},
         },
     ]
+    assert imported.identical_rows == {"sum": 1}, "counted again, and said"
 
 
 def test_an_invoice_without_a_customer_is_a_guests(tmp_path: Path) -> None:

@@ -143,6 +143,11 @@ def _moment(lake: Lake, state: Path) -> tuple[list[DataFile], dict[str, Any]]:
     home = lake.home
     state.mkdir()
     with _no_writer(lake):
+        if home.erasing.is_file():
+            raise StorageError(
+                f"an erasure in {home.path} was interrupted, and what it had to delete may still "
+                "be there; `headrace maintain` finishes it, then make the backup"
+            )
         snapshot = _catalog(home, state)
         for name in _TAKEN:
             for file in folders.files_in(home.path / name):
