@@ -84,6 +84,20 @@ def without_erased(lake: Connection, fetched: Fetched) -> tuple[Fetched, bool]:
     return replace(fetched, events=events, rejected=rejected), changed
 
 
+def is_stored_as(lake: Connection, sent: bytes, stored: str) -> bool:
+    """Whether a line is what is stored, or was before the customer of its order was erased."""
+    from headrace.schemas.redact import redacted as written
+    from headrace.schemas.strict_json import NotJsonError
+
+    if sent == stored.encode():
+        return True
+    pseudonym = orders(lake).get(json.loads(stored)["subject"])
+    try:
+        return pseudonym is not None and written(sent.decode(), pseudonym) == stored
+    except (UnicodeDecodeError, NotJsonError):
+        return False
+
+
 def _rows_of(events: pa.Table, known: Mapping[str, str]) -> dict[int, str]:
     """The rows of events of known orders, each with its pseudonym."""
     import pyarrow as pa

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from headrace.pipelines.errors import BrokerError, LogError
 from headrace.pipelines.log.embedded import Log
+from headrace.pipelines.log.erased import is_stored_as
 from headrace.pipelines.log.kafka import client as kafka_client
 from headrace.pipelines.log.kafka.client import Address, Topic, options, reaching
 from headrace.pipelines.log.kafka.producer import TopicWriter
@@ -215,7 +216,8 @@ class KafkaLog:
                     f"{offset} in {self.lake.settings.kafka_timeout}; see that the brokers run"
                 )
             kept = b"" if found is None else (found.value or b"").strip(WHITESPACE)
-            if found is None or found.offset != offset or kept != raw.encode():
+            same = found is not None and found.offset == offset
+            if not (same and is_stored_as(self.lake, kept, raw)):
                 raise LogError(
                     f"{self.address} holds another record at partition {partition}, offset "
                     f"{offset} than the one that was read from it: it was replaced, or lost its "
