@@ -31,7 +31,7 @@ that; from then on new code was interpreted, and the third took 21 s instead of 
 
 EVENTS_READ = (
     "`partition`, `offset`, source, id, type, time, order_id, sequence, customer_id, currency, "
-    "country, channel, amount, shipping, discount, lines"
+    "country, channel, amount, shipping, discount, goods, units, lines"
 )
 """The log's columns that the fold reads; the original text stays on disk."""
 

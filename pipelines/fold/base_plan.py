@@ -31,7 +31,7 @@ class Plan:
     reused: frozenset[str]
 
 
-_REUSED = frozenset({"orders", "ledger", "facts", "counted", "movements", "repeats", "voided"})
+_REUSED = frozenset({"orders", "ledger", "course", "facts", "booked", "odd", "repeats"})
 
 
 def full(views: Mapping[str, View], dialect: Dialect) -> Plan:
@@ -48,7 +48,7 @@ def full(views: Mapping[str, View], dialect: Dialect) -> Plan:
 def incremental(views: Mapping[str, View], dialect: Dialect) -> Plan:
     """Fold the touched orders, replace their rows in the base before, add what changed."""
     steps = list(fold.steps("", dialect=dialect))
-    steps.append(("touched", "SELECT order_id FROM facts"))
+    steps.append(("touched", "SELECT order_id FROM course"))
     tables: dict[str, str] = {}
     for name, listed_columns in (("orders", ORDERS_COLUMNS), ("ledger", LEDGER_COLUMNS)):
         listed = _listed(f"prev_{name} AS p", listed_columns, dialect)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from headrace.pipelines.errors import SeamError, UsageError
 from headrace.pipelines.generations.generation import (
@@ -30,6 +30,7 @@ from headrace.pipelines.lake.connection import Connection
 from headrace.pipelines.lake.home import Home
 from headrace.pipelines.lake.lake import Lake
 from headrace.pipelines.lake.transaction import Transaction
+from headrace.pipelines.lake.unchanged import remembered
 from headrace.pipelines.position import Position, check_chain
 from headrace.pipelines.settings import business_zone
 from headrace.pipelines.views.filling import zones_moved, zones_of
@@ -66,7 +67,15 @@ def logic_of(views: Mapping[str, View]) -> str:
 
 def live_number(lake: Connection) -> int:
     """The generation that readers are pointed to."""
-    return int(lake.row("SELECT arg_max(generation, switch_no) FROM sys.live")[0])
+
+    def ask() -> int:
+        return int(lake.row("SELECT arg_max(generation, switch_no) FROM sys.live")[0])
+
+    return remembered(lake, "live generation", ("live",), ask)
+
+
+READ_FROM: Final = ("generations", "bases", "commits", "cuts", "live")
+"""The tables that say what a generation is."""
 
 
 def numbers(lake: Connection) -> list[int]:

@@ -60,10 +60,13 @@ def commit(lake: Connection, files: Iterable[Path], what: str) -> None:
     _let_go(lake.home)
 
 
-def mark(lake: Connection) -> None:
-    """Note how far the catalog is, so that an older copy of it is recognized."""
+def mark(lake: Connection) -> int:
+    """Note how far the catalog is, so that an older copy of it is recognized; -1: not known."""
     with contextlib.suppress(duckdb.Error):  # committed already: nothing may fail any more
-        backups.mark(lake.home, _newest(lake))
+        newest = _newest(lake)
+        backups.mark(lake.home, newest)
+        return newest
+    return -1
 
 
 def recover(home: Home) -> None:

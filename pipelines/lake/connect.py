@@ -55,6 +55,22 @@ def engine(
         ) from e
 
 
+def halves(home: Home, settings: Settings) -> list[duckdb.DuckDBPyConnection]:
+    """Two engines of one thread for two Python threads, which share the memory of one.
+
+    Only one where the settings give one thread. Two connections to one engine would not do: they
+    wait for each other's tasks.
+    """
+    if settings.threads == 1:
+        return [engine(home, settings)]
+    made = [engine(home, settings.model_copy(update={"threads": 1})) for _ in range(2)]
+    (limit,) = made[0].execute("SELECT current_setting('memory_limit')").fetchall()[0]
+    number, unit = limit.split()
+    for con in made:
+        con.execute(f"SET memory_limit = {literal(f'{float(number) / 2:.3f} {unit}')}")
+    return made
+
+
 def connect(
     home: Home, settings: Settings, *, read_only: bool, copy: Path | None = None
 ) -> duckdb.DuckDBPyConnection:

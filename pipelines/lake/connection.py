@@ -62,6 +62,10 @@ class Connection:
         self.con = connect(self.home, self.settings, read_only=self._read_only, copy=self._copy)
         self._side = None
         self._begun = 0
+        self.wrote = False
+        """Whether the open transaction has written something."""
+        self.memory: dict[str, tuple[int, Any]] = {}
+        """What `unchanged` remembers: of a question, the snapshot then, and the answer."""
         # What `checksums` remembers of this lake.
         self.checked: tuple[int, frozenset[tuple[str, str]]] = (-1, frozenset())
         self.chain: list[tuple[int, Position]] = []
@@ -146,6 +150,7 @@ class Connection:
 
     def _begin(self) -> None:
         self._begun += 1
+        self.wrote = False
         self.con.execute("BEGIN")
 
     def folder(self, schema: str, table: str) -> Path:

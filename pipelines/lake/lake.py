@@ -50,6 +50,8 @@ class Lake(Connection):
     ) -> None:
         super().__init__(home, settings, read_only=read_only, clock=clock)
         self._alone = False
+        self.committed = -1
+        """The snapshot of the last unit of work; -1: it is not known."""
         self._long_journal = _LONG_JOURNAL
 
     @classmethod
@@ -139,7 +141,8 @@ class Lake(Connection):
                         f"of it was recorded. {remedy(e)}, then try again"
                     ) from e
                 raise
-            commit.mark(self)
+            self.committed = commit.mark(self)
+            self.wrote = False
             self._shorten_journal()
         if what == "publish":
             backups.keep(self.home)

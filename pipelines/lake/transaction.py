@@ -27,10 +27,12 @@ class Transaction:
 
     def execute(self, sql: str) -> None:
         """Run a statement that writes no data file of its own."""
+        self.lake.wrote = True
         self.con.execute(sql)
 
     def insert(self, schema: str, table: str, select: str) -> None:
         """Insert the rows of a SELECT and sync the data files that this wrote."""
+        self.lake.wrote = True
         folder = self.lake.folder(schema, table)
         before = _names(folder)
         self.con.execute(f'INSERT INTO {schema}."{table}" {select}')
@@ -83,6 +85,7 @@ class Transaction:
 
     def record(self, table: str, *values: object) -> None:
         """Append one row to a table of `sys`."""
+        self.lake.wrote = True
         listed = ", ".join(literal(value) for value in values)
         self.con.execute(f"INSERT INTO sys.{table} VALUES ({listed})")
 
@@ -91,6 +94,7 @@ class Transaction:
 
         Files that are there already were synced by whoever wrote them.
         """
+        self.lake.wrote = True
         folder = self.lake.folder(schema, table)
         folder.mkdir(parents=True, exist_ok=True)
         moved = [folder / f"{uuid.uuid4()}.parquet" if f.parent != folder else f for f in files]

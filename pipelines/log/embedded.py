@@ -18,6 +18,7 @@ from headrace.pipelines.lake import checksums
 from headrace.pipelines.lake.connect import exactly, literal
 from headrace.pipelines.lake.lake import Lake
 from headrace.pipelines.lake.transaction import Transaction
+from headrace.pipelines.lake.unchanged import remembered
 from headrace.pipelines.log.erased import without_erased
 from headrace.pipelines.log.port import Appended, Fetched, Hole
 from headrace.pipelines.log.scan import _holding, between
@@ -48,6 +49,9 @@ class Log:
 
     def end(self) -> Position:
         """The position after the last event."""
+        return remembered(self.lake, "end of the log", ("appends",), self._end)
+
+    def _end(self) -> Position:
         found = self.lake.rows("SELECT position FROM sys.appends ORDER BY append_no DESC LIMIT 1")
         if not found:
             return Position.zero(self.lake.home.partitions)

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import duckdb
 
+from headrace.pipelines.lake.unchanged import remembered
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -54,8 +56,12 @@ def erasures(lake: Connection) -> list[Erasure]:
 
 def newest(lake: Connection) -> int:
     """The number of the last erasure; 0 if there was none. Whoever remembers events, asks."""
-    found = _rows(lake, "SELECT max(erasure_no) FROM sys.erasures WHERE state = 'done'")
-    return int(found[0][0] or 0) if found else 0
+
+    def ask() -> int:
+        found = _rows(lake, "SELECT max(erasure_no) FROM sys.erasures WHERE state = 'done'")
+        return int(found[0][0] or 0) if found else 0
+
+    return remembered(lake, "newest erasure", ("erasures",), ask)
 
 
 def orders(lake: Connection) -> dict[str, str]:

@@ -84,7 +84,7 @@ def _fence() -> None:
     from headrace.pipelines.generations import registry
     from headrace.pipelines.speed.layer import Speed
 
-    def anything(self: Any, line: Any, target: Any) -> Any:
+    def anything(self: Any, line: Any, _target: Any) -> Any:
         return registry.read(self._lake, line.number)
 
     _set(Speed, "_still", anything)
