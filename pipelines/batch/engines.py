@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
+from headrace.pipelines.batch import class_archive
 from headrace.pipelines.batch.duckdb_engine import run_plan, write_base
 from headrace.pipelines.errors import JobError, UsageError
 from headrace.pipelines.generations.generation import Generation
@@ -153,6 +154,8 @@ def _write_touched(lake: Lake, log: Log, start: Position, cut: Position, folder:
 
 def _spark(plan: dict[str, Any], folder: Path, report: Report) -> dict[str, Any]:
     """Run the Spark job as a process of its own and wait for its result."""
+    if plan["short"]:
+        plan["java"] = class_archive.options(folder)
     file = folder / "plan.json"
     file.write_text(json.dumps(plan), encoding="utf-8")
     tail: deque[str] = deque(maxlen=30)
@@ -178,6 +181,7 @@ def _spark(plan: dict[str, Any], folder: Path, report: Report) -> dict[str, Any]
             f"the Spark job ended with exit code {job.returncode}: {cause(tail)}. The old base "
             "serves on. Check Java 17 and the memory, or use --engine duckdb"
         )
+    class_archive.keep(folder)
     result: dict[str, Any] = json.loads(done.read_text(encoding="utf-8"))
     return result
 

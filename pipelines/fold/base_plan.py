@@ -31,7 +31,9 @@ class Plan:
     reused: frozenset[str]
 
 
-_REUSED = frozenset({"orders", "ledger", "course", "facts", "booked", "odd", "repeats"})
+_REUSED = frozenset(
+    {"orders", "ledger", "course", "facts", "booked", "odd", "repeats", "balance", "later"}
+)
 
 
 def full(views: Mapping[str, View], dialect: Dialect) -> Plan:

@@ -17,7 +17,7 @@ from headrace.jobs.batch import QUICK_JAVA
 from tests.kafka.broker import fetched, free_port
 
 POM = Path(__file__).with_name("spark-pom.xml")
-QUICK = f"-XX:+UseSerialGC {QUICK_JAVA}"
+QUICK = QUICK_JAVA
 """Java's options for a Spark that lives for one test; conftest gives them to every driver."""
 _STARTS_WITHIN = 90
 """Seconds; ten are usual."""
