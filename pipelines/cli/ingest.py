@@ -219,7 +219,7 @@ def _import(
         if not path.exists() and str(path) != "-":
             raise UsageError(f"{path} does not exist; name CSV files or a folder of them")
         if not found:
-            raise UsageError(f"{path} holds no .csv file; name CSV files or a folder of them")
+            raise UsageError(f"{path} holds no .csv or .xlsx file; name files or a folder of them")
         files += found
     with console.bar("import", "files") as progress:
         settings = settings_of(ctx)
@@ -247,8 +247,9 @@ def _import(
 
 
 def _files_in(folder: Path) -> list[Path]:
-    """The CSV files of a folder, compressed or not."""
-    return sorted(path for end in ("", ".gz", ".zst") for path in folder.glob(f"*.csv{end}"))
+    """The CSV files of a folder, compressed or not, and its workbooks."""
+    endings = ("csv", "csv.gz", "csv.zst", "xlsx")
+    return sorted(path for end in endings for path in folder.glob(f"*.{end}"))
 
 
 def _report(ctx: click.Context, total: Any, as_json: bool, source: str) -> None:

@@ -272,6 +272,11 @@ def adopt_views(lake: Lake) -> str | None:
         return None
     moved = zones_moved(zones_of(wanted), live.views.zones)
     said = f" ({moved})" if moved else ""
+    if logic_of(live.views) == logic_of(wanted):
+        return (
+            "this version of headrace counts otherwise than the one that made the live generation; "
+            "`headrace replay --from beginning` or `headrace batch` builds one that counts so"
+        )
     return (
         f"the views have changed since the live generation was made{said}; it goes on with its "
         "own. `headrace replay --from beginning` or `headrace batch` builds one with the new views"

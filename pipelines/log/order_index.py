@@ -16,7 +16,7 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,11 @@ class Run:
     def of(cls, events: pa.Table, path: Path | None = None) -> Run:
         """A run over a sorted table of one chunk a column."""
         return cls(events, events.column("order_hash").to_numpy(), path)
+
+    @classmethod
+    def sorted(cls, events: pa.Table) -> Run:
+        """A run of events in any order."""
+        return cls.of(_sorted(events))
 
     def find(self, wanted: npt.NDArray[np.int32]) -> pa.Table | None:
         """The events of the wanted order hashes (sorted, unique), or None."""
@@ -111,9 +116,9 @@ class OrderIndex:
         self.flush()
         return [run.path for run in self._runs if run.path is not None]
 
-    def add(self, events: pa.Table, position: Position) -> None:
-        """Take in events that end at `position`, directly above what is indexed."""
-        self._fresh.append(Run.of(_sorted(events)))
+    def add(self, events: Run, position: Position) -> None:
+        """Take in sorted events that end at `position`, directly above what is indexed."""
+        self._fresh.append(events)
         self.position = position
         while len(self._fresh) > 1 and _like(self._fresh[-2], self._fresh[-1]):
             self._fresh[-2:] = [_merged(self._fresh[-2:])]
@@ -130,7 +135,8 @@ class OrderIndex:
         missing = goal.minus(start)
         while self.position != goal:
             step = step_towards(self.position, goal, _CATCH_UP)
-            self.add(read_events(self._lake, self._log, self.position, step), step)
+            found = read_events(self._lake, self._log, self.position, step)
+            self.add(Run.sorted(found), step)
             progress(self.position.minus(start), missing)
 
     def forget_erased(self) -> None:
@@ -208,6 +214,13 @@ class OrderIndex:
         return read_events(self._lake, self._log, nothing, nothing).schema
 
 
+@contextlib.contextmanager
+def sorting(events: pa.Table) -> Iterator[Future[Run]]:
+    """Sort events for `OrderIndex.add` while something else is done."""
+    with ThreadPoolExecutor(1) as pool:
+        yield pool.submit(Run.sorted, events)
+
+
 def search(files: Sequence[Path], wanted: npt.NDArray[np.int32]) -> pa.Table | None:
     """All events of these order hashes (sorted, unique) in the files of an index, or None."""
     found = [t for file in files if (t := _map(file).find(wanted)) is not None]
@@ -233,7 +246,7 @@ def _sorted(events: pa.Table) -> pa.Table:
 def _merged(runs: list[Run]) -> Run:
     if len(runs) == 1:
         return runs[0]
-    return Run.of(_sorted(pa.concat_tables([r.table for r in runs])))
+    return Run.sorted(pa.concat_tables([r.table for r in runs]))
 
 
 def _like(older: Run, newer: Run) -> bool:

@@ -27,7 +27,7 @@ from headrace.pipelines.lake.unchanged import unchanged
 from headrace.pipelines.log import conflicts
 from headrace.pipelines.log.embedded import Log
 from headrace.pipelines.log.erased import newest, without_erased
-from headrace.pipelines.log.order_index import OrderIndex, read_events
+from headrace.pipelines.log.order_index import OrderIndex, read_events, sorting
 from headrace.pipelines.log.port import Fetched
 from headrace.pipelines.logs import logger
 from headrace.pipelines.position import Position, step_towards
@@ -188,11 +188,13 @@ class Speed:
         number = line.number
         self._known.pop(number, None)
         change = self._change(line, new) if change is None else change
-        with self._lake.writing("commit") as tx:
-            here = self._still(line, target)
-            if fetched is not None:
-                self._log.archive(tx, fetched)
-            commit = self._commit(tx, here, target, change)
+        with sorting(new) as ready:
+            with self._lake.writing("commit") as tx:
+                here = self._still(line, target)
+                if fetched is not None:
+                    self._log.archive(tx, fetched)
+                commit = self._commit(tx, here, target, change)
+            events = ready.result()
         moved = replace(here, position=target, last_commit=commit.number)
         self._known[number] = moved
         self._true_at[number] = (moved, self._lake.committed)
@@ -205,7 +207,7 @@ class Speed:
             position=target.as_dict(),
         )
         if self._index.position == line.position:
-            self._index.add(new, target)
+            self._index.add(events, target)
         return commit
 
     def _read(self, number: int) -> Generation:

@@ -99,7 +99,7 @@ def test_a_commit_takes_as_many_statements_after_many_others_as_after_few(lake: 
     lake.con = con
     taken = []
     with Speed.open(lake) as speed:
-        for n in range(30):
+        for n in range(12):
             Log(lake).append([placed(f"o{n}"), paid(f"o{n}", "7.50")], ["test"])
             before = con.count
             speed.run()
