@@ -83,7 +83,7 @@ def compute_apart(
     before: pa.Table,
     new: pa.Table,
 ) -> Change:
-    """The same as `compute`, of some partitions on each connection, at the same time.
+    """The same as `compute`, of some orders on each connection, at the same time.
 
     DuckDB shares out whole row groups of 122,880 rows, so a commit would keep one core busy.
     """
@@ -98,8 +98,8 @@ def compute_apart(
 
 
 def _of(events: pa.Table, nth: int, count: int) -> pa.Table:
-    """The events of every `count`-th partition."""
-    return events.filter(pa.array(events.column("partition").to_numpy() % count == nth))
+    """The events of one share of the orders: all of an order, and of any one partition some."""
+    return events.filter(pa.array(events.column("order_hash").to_numpy() % count == nth))
 
 
 def added_up(

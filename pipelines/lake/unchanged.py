@@ -49,12 +49,14 @@ def remembered(lake: Connection, key: str, tables: Collection[str], ask: Callabl
     """What a question gave when it was asked last, if its tables have not changed since."""
     if lake.wrote:  # the open transaction may have changed them
         return ask()
+    # Asked first: outside a transaction, the next statement may see a later snapshot already.
+    now = lake.snapshot()
     at, known = lake.memory.get(key, (-1, None))
     if at >= 0 and unchanged(lake, at, tables):
         found: T = known
     else:
         found = ask()
-    lake.memory[key] = (lake.snapshot(), found)
+    lake.memory[key] = (now, found)
     return found
 
 

@@ -16,6 +16,7 @@ from headrace.pipelines.operations import maintenance
 from headrace.pipelines.position import Position
 from headrace.pipelines.replay import build, promote
 from headrace.pipelines.serving import time_travel
+from headrace.pipelines.speed import layer
 from tests.conformance.paths import (
     BUILT_IN,
     TABLES,
@@ -53,6 +54,17 @@ def test_speed_in_one_commit(shop_lake: Lake) -> None:
     append(shop_lake, combined(1))
     assert run_speed(shop_lake) == 1
     assert_exact(shop_lake)
+
+
+@pytest.mark.parametrize("partitions", [1, 3])
+def test_speed_on_two_engines(
+    make_lake: MakeLake, monkeypatch: pytest.MonkeyPatch, partitions: int
+) -> None:
+    monkeypatch.setattr(layer, "_SHARED", 1)
+    lake = make_lake(partitions=partitions, views=oracle.USER_VIEWS, threads=2)
+    append(lake, combined(5))
+    run_speed(lake, 90)
+    assert_exact(lake)
 
 
 @pytest.mark.timeout(120)

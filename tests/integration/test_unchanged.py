@@ -61,6 +61,19 @@ def test_a_table_that_changed_is_asked_again_and_another_is_not(
     assert [asked.again(), asked.again(), asked.times] == [1, 1, 2]
 
 
+def test_what_changed_while_it_was_asked_is_asked_again(lake: Lake, make_lake: MakeLake) -> None:
+    """Outside a transaction, a question and the snapshot are two looks at the lake."""
+    other, asked = make_lake(), Asked(lake)
+
+    def overtaken() -> int:
+        found = asked()
+        Log(other).append([placed("o1")], ["test"])
+        return found
+
+    assert remembered(lake, "appends", ("appends",), overtaken) == 0
+    assert remembered(lake, "appends", ("appends",), asked) == 1
+
+
 def test_an_open_transaction_asks_for_what_it_wrote_itself(lake: Lake) -> None:
     asked = Asked(lake)
     asked.again()

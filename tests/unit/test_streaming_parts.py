@@ -148,6 +148,22 @@ def test_tasks_of_single_partitions_add_up_to_what_one_process_makes(
     assert [r.index for r in fetched.rejected] == list(range(len(fetched.origins)))
 
 
+def test_halves_of_the_orders_on_two_engines_add_up_to_the_whole() -> None:
+    lines = combined(3)
+    half = len(lines) // 2
+    earlier = records(lines[:half], Position.zero(PARTITIONS))
+    later = records(lines[half:] + lines[: half // 4], earlier.end)
+    old, new = (typed(r, HERE, LONGEST).events.select(TYPED_COLUMNS) for r in (earlier, later))
+    with duckdb.connect() as one, duckdb.connect() as two:
+        whole = delta.compute(one, later.start, VIEWS, old, new)
+        found = delta.compute_apart([one, two], later.start, VIEWS, old, new)
+    assert (found.events, found.repeats) == (whole.events, whole.repeats)
+    assert list(found.suspects) == sorted(whole.suspects)
+    for name, rows in whole.rows.items():
+        assert rows.num_rows, name
+        assert counted(found.rows[name]) == counted(rows), name
+
+
 def test_a_partition_without_records_is_a_hole_and_no_events(tmp_path: Path) -> None:
     read = records(combined(3)[:1], Position.zero(PARTITIONS))
     end = Position(tuple(o + 4 for o in read.end.offsets))
