@@ -59,7 +59,7 @@ def incremental(views: Mapping[str, View], dialect: Dialect) -> Plan:
         fresh = _listed(name, listed_columns, dialect)
         tables[name] = f"{listed} WHERE NOT EXISTS {apart} UNION ALL {fresh}"
     for name, view in views.items():
-        columns = ", ".join(_quoted(c.name, dialect) for c in (*view.keys, *view.partials))
+        columns = ", ".join(_quoted(c.name, dialect) for c in (*view.places, *view.partials))
         weighted = (
             f"(SELECT *, 1 AS _weight FROM {view.source} "
             f"UNION ALL SELECT *, -1 AS _weight FROM stale_{view.source})"

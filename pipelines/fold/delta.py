@@ -112,7 +112,7 @@ def added_up(
         rows[name] = pa.concat_tables(tables)
         if name in views and len(tables) > 1:
             view = views[name]
-            keys = ", ".join(f'"{c.name}"' for c in view.keys)
+            keys = ", ".join(f'"{c.name}"' for c in view.places)
             sums = ", ".join(
                 f'CAST(sum("{c.name}") AS {c.type}) AS "{c.name}"' for c in view.partials
             )

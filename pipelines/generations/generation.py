@@ -93,7 +93,7 @@ class Generation:
 
     def partial_rows(self, view: View, through: int | None = None) -> str:
         """A SELECT of a view's partial rows, base and deltas, not yet merged."""
-        columns = ", ".join(f'"{c.name}"' for c in (*view.keys, *view.partials))
+        columns = ", ".join(f'"{c.name}"' for c in (*view.places, *view.partials))
         return (
             f"SELECT {columns} FROM {self.base_table(view.name)} "
             f"UNION ALL SELECT {columns} FROM {self._deltas(view.name, through)}"
@@ -123,7 +123,8 @@ class Generation:
 def table_columns(views: Mapping[str, View]) -> dict[str, dict[str, str]]:
     """Name to columns (DuckDB types) of the tables of a base with these views."""
     of_views = {
-        name: {c.name: c.type for c in (*view.keys, *view.partials)} for name, view in views.items()
+        name: {c.name: c.type for c in (*view.places, *view.partials)}
+        for name, view in views.items()
     }
     return {**{name: dict(columns) for name, columns in TABLES.items()}, **of_views}
 

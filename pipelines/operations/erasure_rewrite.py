@@ -21,7 +21,7 @@ from headrace.pipelines.lake import data_files, rewritten
 from headrace.pipelines.lake.connect import literal
 from headrace.pipelines.log.erased import redacted
 from headrace.pipelines.operations.erasure_texts import TEXTS, Person, changed
-from headrace.pipelines.views.view import View
+from headrace.pipelines.views.view import Aggregate, View
 from headrace.schemas.tables import TABLES
 
 if TYPE_CHECKING:
@@ -68,12 +68,18 @@ def id_columns(lake: Lake) -> dict[tuple[str, str], frozenset[str]]:
 
 
 def _keys(view: View, number: int) -> frozenset[str]:
-    """The keys of a view that are the customer's id as it is."""
+    """The keys and kept values of a view that are the customer's id as it is."""
     plain = re.compile(rf"{_ID}|COALESCE\(\s*{_ID}\s*,\s*'[^']*'\s*\)", re.IGNORECASE)
     harmless = re.compile(rf"{_ID}\s+IS\s+(NOT\s+)?NULL", re.IGNORECASE)
     rows = view.rows["duckdb"]
-    keys = [c.name for c, text in zip(view.keys, rows.keys, strict=True) if plain.fullmatch(text)]
-    others = [text for text in rows.keys if not plain.fullmatch(text)]
+    held = [*rows.keys, *(str(term.value) for term in rows.values)]
+    named = {c.name: plain.fullmatch(t) for c, t in zip(view.places, held, strict=True)}
+    keys = [name for name, found in named.items() if found]
+    others = [text for text in held if not plain.fullmatch(text)]
+    others += ["customer_id" for each in map(_by_size, view.aggregates) if each in keys]
+    computed = [view.having or "", *(t for t in view.derived if not re.fullmatch(r'"\w+"', t))]
+    others += ["customer_id" for text in computed for key in keys if f'"{key}"' in text]
+    others += [term.condition or "" for term in rows.values]
     others += [rows.where or "", *(term.condition or "" for term in rows.terms)]
     others += [t.value or "" for t in rows.terms if not re.fullmatch(_ID, t.value or "", re.I)]
     if any("customer_id" in harmless.sub("", text).lower() for text in others):
@@ -84,6 +90,12 @@ def _keys(view: View, number: int) -> frozenset[str]:
             "drop the old generations, then erase"
         )
     return frozenset(keys)
+
+
+def _by_size(aggregate: Aggregate) -> str:
+    """The column of kept values of which an aggregate takes one by its size, if it does."""
+    to = aggregate.reduction
+    return "" if to is None or to.kind in {"distinct", "mode"} else f"_x{to.value}"
 
 
 def _view_of(schema: str, table: str) -> tuple[str, str]:

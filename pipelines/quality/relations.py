@@ -86,7 +86,7 @@ def _recomputed(con: duckdb.DuckDBPyConnection, stored: Stored) -> None:
     for name, view in stored.views.items():
         again = f'"_again_{name}"'
         con.execute(f"CREATE TEMP TABLE {again} AS {view.partial_sql(view.source)}")
-        keys = [c.name for c in view.keys]
+        keys = [c.name for c in view.places]
         listed = ", ".join(f'"{k}"' for k in keys)
         packed = ", ".join(f'"{k}" := "{k}"' for k in keys)
         if stored.unique:

@@ -146,7 +146,8 @@ class Expressions:
     def alike(self, node: exp.Expression, parts: list[Typed]) -> list[Typed]:
         """The parts, which must be of one kind; text that is a date becomes one."""
         families = {part.family for part in parts} - {"null"}
-        if families == {"time", "text"}:
+        texts = [part.duckdb for part in parts if part.family == "text"]
+        if families == {"time", "text"} and all(isinstance(x, exp.Literal) for x in texts):
             time = next(part.type for part in parts if part.family == "time")
             return [self.as_time(part, time) for part in parts]
         if len(families) > 1:

@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 _CLAUSES: Final[dict[str, str]] = {
     "with_": "WITH is not allowed; a view is one SELECT over orders or ledger",
     "distinct": "DISTINCT is not needed: GROUP BY makes groups unique; leave it out",
-    "having": "HAVING is not allowed, because a group that fails it now may pass it later; "
-    "leave it out and filter when you query the view",
     "qualify": "QUALIFY is not allowed; filter when you query the view",
     "windows": "window functions are not allowed; compute them over the view when you query",
     "order": "ORDER BY is not allowed, a view has no order; sort when you query it",
@@ -41,7 +39,7 @@ _CLAUSES: Final[dict[str, str]] = {
     "laterals": "joins are not allowed; a view reads orders or ledger alone",
     "sample": "sampling is not allowed; a view counts every row",
 }
-_ALLOWED: Final = frozenset({"expressions", "from_", "where", "group"})
+_ALLOWED: Final = frozenset({"expressions", "from_", "where", "group", "having"})
 
 
 _NEGATED: Final = "NOT LIKE was read as LIKE"
@@ -94,13 +92,14 @@ def _compiled(
     )
 
     aggregates = Aggregates(where, rows)
-    virtual = [
-        aggregates.over_columns(node, [(items[key][1], items[key][0]) for key in keys])
-        for _, node in items
-    ]
+    named_keys = [(items[key][1], items[key][0]) for key in keys]
+    virtual = [aggregates.over_columns(node, named_keys) for _, node in items]
+    having = _having(select, items, names)
+    seen = None if having is None else aggregates.over_columns(having, named_keys)
     columns = {column.name: column.type for column in (*key_columns, *aggregates.columns)}
     derived = derived_expressions(where, columns, stored=stored, zones=zones)
     outputs = _outputs([name for name, _ in items], virtual, derived)
+    shown_if = None if seen is None else derived.condition(seen)
     refuse_unknown_kinds(where, select)
     used = {**rows.zones, **derived.zones}
     return View(
@@ -108,7 +107,7 @@ def _compiled(
         text=sql,
         misread=tuple(sorted({*rows.misread, *derived.misread, *_misread(select)})),
         zones=tuple(used[name] for name in sorted(used)),
-        sql=_normalised(items, keys, source, select, names),
+        sql=_normalised(items, keys, source, select, names, having),
         source=source,
         keys=key_columns,
         partials=tuple(partial.column for partial in aggregates.partials),
@@ -117,6 +116,8 @@ def _compiled(
         aggregates=tuple(aggregates.aggregates),
         rows=_rows(typed_keys, condition, aggregates),
         derived=tuple(text for _, text in outputs),
+        values=aggregates.value_columns,
+        having=None if shown_if is None else _text(shown_if.duckdb, "duckdb"),
     )
 
 
@@ -139,7 +140,9 @@ def _single_select(sql: str, where: str) -> exp.Select:
         if value and clause not in _ALLOWED:
             problem = _CLAUSES.get(clause)
             if problem is None:
-                problem = f"{clause.upper()} is not allowed; write SELECT, FROM, WHERE and GROUP BY"
+                problem = (
+                    f"{clause.upper()} is not allowed; write SELECT, FROM, WHERE, GROUP BY, HAVING"
+                )
             raise ViewError(f"{where}: {problem}")
     return statement
 
@@ -241,8 +244,15 @@ def _where(select: exp.Select, names: Names, rows: Expressions, where: str) -> T
         return None
     node = names.resolve(clause.this, {})
     if contains_aggregate(node):
-        refuse(where, node, "is a condition over an aggregate; filter when you query the view")
+        refuse(where, node, "is a condition over an aggregate; write it after HAVING")
     return rows.condition(node)
+
+
+def _having(
+    select: exp.Select, items: Sequence[tuple[str, exp.Expression]], names: Names
+) -> exp.Expression | None:
+    clause = select.args.get("having")
+    return None if clause is None else names.resolve(clause.this, dict(items))
 
 
 def _key(rows: Expressions, node: exp.Expression, where: str) -> Typed:
@@ -272,6 +282,7 @@ def _rows(
                 keys=tuple(_text(getattr(key, dialect), dialect) for key in keys),
                 where=None if condition is None else _text(getattr(condition, dialect), dialect),
                 terms=aggregates.terms(dialect),
+                values=aggregates.values(dialect),
             )
             for dialect in ("duckdb", "spark")
         }
@@ -284,6 +295,7 @@ def _normalised(
     source: str,
     select: exp.Select,
     names: Names,
+    having: exp.Expression | None,
 ) -> str:
     selected = ", ".join(f'{_text(node, "duckdb")} AS "{name}"' for name, node in items)
     clause = select.args.get("where")
@@ -291,7 +303,8 @@ def _normalised(
     if clause is not None:
         where = f" WHERE {_text(names.resolve(clause.this, {}), 'duckdb')}"
     places = ", ".join(str(place + 1) for place in keys)
-    return f'SELECT {selected} FROM "{source}"{where} GROUP BY {places}'
+    seen = "" if having is None else f" HAVING {_text(having, 'duckdb')}"
+    return f'SELECT {selected} FROM "{source}"{where} GROUP BY {places}{seen}'
 
 
 def _text(node: exp.Expression, dialect: str) -> str:

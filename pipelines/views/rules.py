@@ -23,8 +23,9 @@ TRUNC_UNITS: Final = ("MINUTE", "HOUR", "DAY", "WEEK", "MONTH", "QUARTER", "YEAR
 EXTRACT_UNITS: Final = ("YEAR", "MONTH", "DAY", "HOUR")
 
 _NOT_ADDITIVE: Final = (
-    "cannot be kept up to date: a row that changes cannot be taken back out of it; "
-    "use count, sum or avg, or ask orders or ledger directly when you query"
+    "cannot be kept up to date exactly; use count, sum, avg, count(DISTINCT), min, max, median, "
+    "quantile_disc, quantile_cont, mode, arg_min or arg_max, or ask orders or ledger directly when "
+    "you query"
 )
 _UNSTEADY: Final = (
     "gives another answer each time it is asked, so the view could never be verified; "
@@ -125,6 +126,13 @@ _REMEDIES: Final[dict[type[exp.Expression], str]] = {
     "or round the aggregate",
     exp.Div: "divides row by row, which is not exact; divide the aggregates: sum(a) / sum(b)",
     exp.Filter: "is an aggregate, and here a value of one row is needed",
+    exp.WithinGroup: "is not supported; write quantile_cont(x, 0.5), quantile_disc(x, 0.5) or "
+    "mode(x)",
+    exp.First: "depends on the order of rows; write arg_min(x, booked_at) for the earliest",
+    exp.Last: "depends on the order of rows; write arg_max(x, booked_at) for the latest",
+    exp.AnyValue: "gives any of the values; write min(x) or max(x)",
+    exp.Stddev: "is a root, which is not exact; keep sum(x), sum(x * x) and count(*) and take it "
+    "when you query",
 }
 
 
@@ -132,11 +140,11 @@ _ONE: Final = frozenset({"this"})
 _TWO: Final = frozenset({"this", "expression"})
 _MANY: Final = frozenset({"this", "expressions"})
 ARGUMENTS: Final[dict[type[exp.Expression], frozenset[str]]] = {
-    exp.Select: frozenset({"expressions", "from_", "where", "group"}),
+    exp.Select: frozenset({"expressions", "from_", "where", "group", "having"}),
     exp.From: _ONE,
     exp.Table: frozenset({"this", "alias"}),
     exp.TableAlias: _ONE,
-    exp.Where: _ONE,
+    **dict.fromkeys((exp.Where, exp.Having), _ONE),
     exp.Group: frozenset({"expressions", "all"}),
     exp.Alias: frozenset({"this", "alias"}),
     exp.Identifier: frozenset({"this", "quoted"}),
@@ -161,6 +169,10 @@ ARGUMENTS: Final[dict[type[exp.Expression], frozenset[str]]] = {
     exp.AtTimeZone: frozenset({"this", "zone"}),
     exp.Round: frozenset({"this", "decimals"}),
     exp.Count: _MANY | {"big_int"},  # set by the parser: a count is a BIGINT
+    exp.Distinct: frozenset({"expressions"}),
+    **dict.fromkeys((exp.Min, exp.Max, exp.Median, exp.Mode), _ONE),
+    **dict.fromkeys((exp.PercentileCont, exp.PercentileDisc, exp.ArgMin, exp.ArgMax), _TWO),
+    exp.Quantile: frozenset({"this", "quantile"}),
 }
 """What the compiler knows of each kind of expression. An argument that is not here is refused:
 an unknown one may be the NOT of a condition, and what is left without it is another view."""
@@ -214,7 +226,7 @@ def refuse_node(where: str, node: exp.Expression) -> NoReturn:
     if name in _UNSTEADY_NAMES:
         refuse(where, node, _UNSTEADY)
     inner = node.this if isinstance(node, exp.IgnoreNulls | exp.RespectNulls) else node
-    if isinstance(inner, exp.Count | exp.Sum | exp.Avg):
+    if type(inner) in ARGUMENTS and isinstance(inner, exp.AggFunc):
         refuse(where, node, "is an aggregate, and here a value of one row is needed")
     if isinstance(inner, exp.AggFunc) or name in _AGGREGATE_NAMES:
         refuse(where, node, _NOT_ADDITIVE)
@@ -223,13 +235,13 @@ def refuse_node(where: str, node: exp.Expression) -> NoReturn:
 
 
 def refuse_distinct(where: str, node: exp.Expression, argument: exp.Expression) -> NoReturn:
-    """Refuse an aggregate over DISTINCT values."""
+    """Refuse a sum or an average over DISTINCT values."""
     column = ", ".join(shown(each) for each in argument.expressions)
     refuse(
         where,
         node,
-        "cannot be kept up to date: whether a value was the last of its kind is not known when "
-        f"a row goes; declare a view with GROUP BY {column} and count its rows when you query",
+        "counts equal amounts once, which is hardly meant; only count(DISTINCT x) is supported. "
+        f"Declare a view with GROUP BY {column} if it is",
     )
 
 

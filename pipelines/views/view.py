@@ -2,12 +2,18 @@
 
 All forms of one view come from the same checked parts, so they cannot drift apart; only the
 way in which an aggregate is computed differs between `full_sql` and the others.
+
+What is stored adds up. Of an aggregate that does not (a minimum, a median) the values are stored,
+each with how often: they stand beside the keys, so a partial row is one of (keys, values), and a
+row that goes takes its values back. They are reduced when the view is read (`multiset`).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal
+
+from headrace.pipelines.views import multiset
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -49,11 +55,12 @@ class Partial:
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """What a view reads from source rows, in one dialect: its keys, its filter, its terms."""
+    """What a view reads from source rows, in one dialect: keys, filter, terms, kept values."""
 
     keys: tuple[str, ...]
     where: str | None
     terms: tuple[Term, ...]
+    values: tuple[Term, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +68,15 @@ class Aggregate:
     """An aggregate of the declaration, computed from the partials at the given places.
 
     `count` and `total` (a sum that is 0 over nothing) are one partial; `sum` is NULL where
-    the partial `counted` says that nothing was summed.
+    the partial `counted` says that nothing was summed. `reduction` is what is computed from kept
+    values instead.
     """
 
     column: Column
-    kind: Literal["count", "sum", "total"]
-    partial: int
+    kind: Literal["count", "sum", "total", "reduced"]
+    partial: int = 0
     counted: int | None = None
+    reduction: multiset.Reduction | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +91,10 @@ class View:
         zones: the rules of the time zones it uses, by name; part of the logic version.
         source: the table it reads, `orders` or `ledger`.
         keys: the grouping columns, in the order of the SELECT list.
+        values: the stored columns of values that are reduced when the view is read.
         partials: the stored additive columns; the first is `_rows`.
         outputs: the columns a reader sees, in the declared order.
+        having: the condition that a group must meet to be seen, over keys and aggregates.
     """
 
     name: str
@@ -99,6 +110,13 @@ class View:
     aggregates: tuple[Aggregate, ...] = field(repr=False)
     rows: Mapping[str, Rows] = field(repr=False, compare=False)
     derived: tuple[str, ...] = field(repr=False)
+    values: tuple[Column, ...] = ()
+    having: str | None = field(default=None, repr=False)
+
+    @property
+    def places(self) -> tuple[Column, ...]:
+        """The columns by which partial rows add up: keys and values."""
+        return (*self.keys, *self.values)
 
     def partial_sql(
         self, relation: str, dialect: Dialect = "duckdb", weight: str | None = None
@@ -112,29 +130,30 @@ class View:
                 Groups in which nothing changes are left out. None: each row counts once.
 
         Returns:
-            A SELECT of `keys` and `partials`, one row a group.
+            A SELECT of `places` and `partials`, one row for each of the places.
         """
         rows = self.rows[dialect]
         weighted = None if weight is None else _quoted(weight, dialect)
         items = [
             *self._key_items(dialect),
+            *self._value_items(dialect),
             *(
                 _cast(_additive(partial, term, weighted, dialect), partial.column, dialect)
                 for partial, term in zip(self.additive, rows.terms, strict=True)
             ),
         ]
-        text = self._select(items, relation, rows.where, dialect)
+        text = self._select(items, relation, rows.where, dialect, self.places)
         if weight is None:
             return text
         changed = (f"{_quoted(column.name, dialect)} <> 0" for column in self.partials)
         return f"{text}\nHAVING {' OR '.join(changed)}"
 
     def merge_sql(self, relation: str, dialect: Dialect = "duckdb") -> str:
-        """SQL that adds partial rows up by key and drops the groups without source rows.
+        """SQL that adds partial rows up by place and drops the places without source rows.
 
         NULL is a key like any other. A negative `_rows` is kept for the caller to refuse.
         """
-        keys = [_quoted(column.name, dialect) for column in self.keys]
+        keys = [_quoted(column.name, dialect) for column in self.places]
         sums = [
             _cast(f"sum({_quoted(column.name, dialect)})", column, dialect)
             for column in self.partials
@@ -142,20 +161,20 @@ class View:
         rows = _quoted(ROWS, dialect)
         return (
             f"SELECT\n  {_lines([*keys, *sums])}\nFROM {relation}\n"
-            f"GROUP BY {self._ordinals()}\nHAVING sum({rows}) <> 0"
+            f"GROUP BY {_ordinals(self.places)}\nHAVING sum({rows}) <> 0"
         )
 
     def unsound_sql(self, relation: str) -> str:
-        """SQL (DuckDB) for groups that no set of source rows can give; empty if all is well.
+        """SQL (DuckDB) for places that no set of source rows can give; empty if all is well.
 
-        A count below 0, or a group without rows that still holds money or counts.
+        A count below 0, or a place without rows that still holds money or counts.
         """
         merged = ", ".join(f'sum("{column.name}") AS "{column.name}"' for column in self.partials)
         negative = [
             f'"{partial.column.name}" < 0' for partial in self.additive if partial.kind == "count"
         ]
         left = [f'("{ROWS}" = 0 AND "{column.name}" <> 0)' for column in self.partials[1:]]
-        keys = _names(self.keys)
+        keys = _names(self.places)
         return (
             f"SELECT * FROM (SELECT {keys}, {merged} FROM {relation} GROUP BY {keys})\n"
             f"WHERE {' OR '.join([*negative, *left])}"
@@ -165,9 +184,17 @@ class View:
         """SQL (DuckDB) for the view's columns from partial rows: base and deltas together."""
         keys = [f'"{column.name}"' for column in self.keys]
         values = [_cast(self._merged(each), each.column, "duckdb") for each in self.aggregates]
+        items = _lines([*keys, *values])
+        if not self.values:
+            return self._derive(
+                f"SELECT\n  {items}\nFROM {relation}\n"
+                f'GROUP BY {_ordinals(self.keys)}\nHAVING sum("{ROWS}") <> 0'
+            )
+        kept = multiset.with_ranks(
+            self.merge_sql(relation), keys, [each.reduction for each in self.aggregates]
+        )
         return self._derive(
-            f"SELECT\n  {_lines([*keys, *values])}\nFROM {relation}\n"
-            f'GROUP BY {self._ordinals()}\nHAVING sum("{ROWS}") <> 0'
+            f"SELECT\n  {items}\nFROM (\n{kept}\n)\nGROUP BY {_ordinals(self.keys)}"
         )
 
     def full_sql(self, relation: str) -> str:
@@ -175,9 +202,9 @@ class View:
         rows = self.rows["duckdb"]
         items = [
             *self._key_items("duckdb"),
-            *(_cast(_plain(each, rows.terms), each.column, "duckdb") for each in self.aggregates),
+            *(_cast(_plain(each, rows), each.column, "duckdb") for each in self.aggregates),
         ]
-        return self._derive(self._select(items, relation, rows.where, "duckdb"))
+        return self._derive(self._select(items, relation, rows.where, "duckdb", self.keys))
 
     def rows_sql(self, relation: str) -> str:
         """SQL (DuckDB) for the source rows that count, with keys as `_key_1`, `_key_2` and so on.
@@ -195,7 +222,16 @@ class View:
             return [f'{key} AS "{column.name}"' for key, column in pairs]
         return [_cast(key, column, dialect) for key, column in pairs]
 
+    def _value_items(self, dialect: Dialect) -> list[str]:
+        """Each kept value, NULL for rows that do not count for it."""
+        return [
+            _cast(_where_counted(term), column, dialect)
+            for term, column in zip(self.rows[dialect].values, self.values, strict=True)
+        ]
+
     def _merged(self, aggregate: Aggregate) -> str:
+        if aggregate.reduction is not None:
+            return multiset.reduced(aggregate.reduction)
         total = f'sum("{self.partials[aggregate.partial].name}")'
         if aggregate.counted is None:
             return total
@@ -207,17 +243,20 @@ class View:
             for text, column in zip(self.derived, self.outputs, strict=True)
         ]
         # Not indented: a quoted text in it may hold line breaks.
-        return f"SELECT\n  {_lines(items)}\nFROM (\n{grouped}\n)"
+        seen = "" if self.having is None else f"\nWHERE {self.having}"
+        return f"SELECT\n  {_lines(items)}\nFROM (\n{grouped}\n){seen}"
 
     def _select(
-        self, items: Iterable[str], relation: str, where: str | None, dialect: Dialect
+        self,
+        items: Iterable[str],
+        relation: str,
+        where: str | None,
+        dialect: Dialect,
+        by: tuple[Column, ...],
     ) -> str:
         source = f"{relation} AS {_quoted(self.source, dialect)}"
         filtered = "" if where is None else f"\nWHERE {where}"
-        return f"SELECT\n  {_lines(items)}\nFROM {source}{filtered}\nGROUP BY {self._ordinals()}"
-
-    def _ordinals(self) -> str:
-        return ", ".join(str(place) for place, _ in enumerate(self.keys, start=1))
+        return f"SELECT\n  {_lines(items)}\nFROM {source}{filtered}\nGROUP BY {_ordinals(by)}"
 
 
 def _additive(partial: Partial, term: Term, weight: str | None, dialect: Dialect) -> str:
@@ -241,9 +280,22 @@ def _additive(partial: Partial, term: Term, weight: str | None, dialect: Dialect
     return f"coalesce(sum({weight}){_filter(condition)}, 0)"
 
 
-def _plain(aggregate: Aggregate, terms: tuple[Term, ...]) -> str:
+def _ordinals(columns: tuple[Column, ...]) -> str:
+    return ", ".join(str(place) for place, _ in enumerate(columns, start=1))
+
+
+def _where_counted(term: Term) -> str:
+    if term.condition is None:
+        return str(term.value)
+    return f"CASE WHEN {term.condition} THEN {term.value} END"
+
+
+def _plain(aggregate: Aggregate, rows: Rows) -> str:
     """The aggregate as SQL itself means it."""
-    term = terms[aggregate.partial]
+    if aggregate.reduction is not None:
+        values = [_where_counted(term) for term in rows.values]
+        return multiset.over_rows(aggregate.reduction, values)
+    term = rows.terms[aggregate.partial]
     if aggregate.kind == "count":
         return f"count({'*' if term.value is None else term.value}){_filter(term.condition)}"
     total = f"sum({term.value}){_filter(term.condition)}"

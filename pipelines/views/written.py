@@ -1,9 +1,11 @@
 """The text of a view as DuckDB itself reads it: what a compiled view is held against.
 
 Guarantees: nothing of ours has parsed, checked or rewritten it. DuckDB's own parser gives the tree,
-and four things in it are put in place of others: the table that is read; because views are exact
-where DuckDB answers with a DOUBLE, `/` and avg (4 fraction digits, half away from zero, NULL over
-0); and local time, because the rules of zones are the view's own and not those that DuckDB carries.
+and six things in it are put in place of others: the table that is read; because views are exact
+where DuckDB answers with a DOUBLE, `/`, avg, median and quantile_cont (4 fraction digits, half away
+from zero, NULL over 0 or nothing); because DuckDB answers with the value that came first, ties of
+mode, arg_min and arg_max (by the values themselves); and local time, because the rules of zones are
+the view's own and not those that DuckDB carries.
 """
 
 from __future__ import annotations
@@ -37,7 +39,42 @@ _MACROS: Final = r"""
     CREATE OR REPLACE TEMP MACRO _quotient(a, b) AS
       CASE WHEN b <> 0 THEN _rounded(
         _unscaled(a) * _ten_to(4 + _digits(b) - _digits(a)),
-        _unscaled(b) * _ten_to(_digits(a) - _digits(b) - 4)) END"""
+        _unscaled(b) * _ten_to(_digits(a) - _digits(b) - 4)) END;
+    -- Of values in order, the one that lies the share q of the way from the first to the last.
+    CREATE OR REPLACE TEMP MACRO _way(n, q) AS CAST(q AS DECIMAL(18, 6)) * (n - 1);
+    CREATE OR REPLACE TEMP MACRO _step(low, high, part) AS
+      round(CAST(low AS DECIMAL(28, 6)) + CAST(high - low AS DECIMAL(28, 6)) * part, 4);
+    CREATE OR REPLACE TEMP MACRO _between(v, q) AS CASE WHEN len(v) > 0 THEN _step(
+      v[CAST(floor(_way(len(v), q)) AS BIGINT) + 1], v[CAST(ceil(_way(len(v), q)) AS BIGINT) + 1],
+      CAST(_way(len(v), q) - floor(_way(len(v), q)) AS DECIMAL(7, 6))) END"""
+
+_NODE: Final = {"alias": "", "query_location": 0}
+_HALF: Final[dict[str, Any]] = {
+    **_NODE,
+    "class": "CONSTANT",
+    "type": "VALUE_CONSTANT",
+    "value": {
+        "type": {
+            "id": "DECIMAL",
+            "type_info": {
+                "type": "DECIMAL_TYPE_INFO",
+                "alias": "",
+                "extension_info": None,
+                "width": 2,
+                "scale": 1,
+            },
+        },
+        "is_null": False,
+        "value": 5,
+    },
+}
+"""0.5"""
+_TIED: Final = {
+    "mode": "ASCENDING",
+    **dict.fromkeys(("arg_min", "argmin", "min_by"), "ASCENDING"),
+    **dict.fromkeys(("arg_max", "argmax", "max_by"), "DESCENDING"),
+}
+"""Aggregates that give the first of several values, and the order in which ours come first."""
 
 
 def written_sql(text: str, relation: str) -> str:
@@ -106,12 +143,39 @@ def _instead_of(node: dict[str, Any]) -> dict[str, Any]:
     if node["function_name"] in {"avg", "mean"}:
         parts = [{**node, "alias": "", "function_name": name} for name in ("sum", "count")]
         return _call("_quotient", parts, node)
+    if node["function_name"] in {"median", "quantile_cont"}:
+        x, *share = node["children"]
+        values = {
+            **node,
+            "alias": "",
+            "function_name": "list",
+            "children": [x],
+            "order_bys": _order(x, "ASCENDING"),
+            "filter": _present(x, node["filter"]),
+        }
+        return _call("_between", [values, *(share or [_HALF])], node)
+    if node["function_name"] in _TIED:
+        return {**node, "order_bys": _order(node["children"][0], _TIED[node["function_name"]])}
     zone, x = _in_zone(node)
     inner, utc = _in_zone(x)
     if zone is not None and inner == DEFAULT:
         same = zone == DEFAULT
         return {**utc, "alias": node["alias"]} if same else _call(_local(zone), [utc], node)
     return node
+
+
+def _order(x: Any, how: str) -> dict[str, Any]:
+    order = {"type": how, "null_order": "ORDER_DEFAULT", "expression": x}
+    return {"type": "ORDER_MODIFIER", "orders": [order]}
+
+
+def _present(x: Any, condition: Any) -> dict[str, Any]:
+    """The condition, if there is one, and that there is a value."""
+    there = {**_NODE, "class": "OPERATOR", "type": "OPERATOR_IS_NOT_NULL", "children": [x]}
+    if condition is None:
+        return there
+    both = [condition, there]
+    return {**_NODE, "class": "CONJUNCTION", "type": "CONJUNCTION_AND", "children": both}
 
 
 def _in_zone(node: Any) -> tuple[str | None, Any]:

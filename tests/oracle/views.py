@@ -186,6 +186,60 @@ def doors(orders: list[Row]) -> Iterable[Row]:
         }
 
 
+def between(values: list[Any], share: Decimal) -> Decimal | None:
+    """The value that lies the share of the way from the smallest to the largest, to 4 digits."""
+    if not values:
+        return None
+    ordered = sorted(values)
+    way = share * (len(ordered) - 1)
+    low = int(way)
+    high = min(low + 1, len(ordered) - 1)
+    exact = ordered[low] + (ordered[high] - ordered[low]) * (way - low)
+    return quotient(exact, 1)
+
+
+def at_share(values: list[Any], share: Decimal) -> Any:
+    """The smallest value that at least the share of all does not exceed."""
+    if not values:
+        return None
+    return next(v for v in sorted(values) if sum(w <= v for w in values) >= share * len(values))
+
+
+def most_common(values: list[Any]) -> Any:
+    """The value that is there most often; of several, the smallest."""
+    often = Counter(values)
+    return min(often, key=lambda v: (-often[v], v), default=None)
+
+
+def sizes(ledger: list[Row]) -> Iterable[Row]:
+    """A user's view of values: distinct, extremes, quantiles, the one that was largest."""
+    for (kind, country), rows in grouped(ledger, lambda r: (r["kind"], r["country"])):
+        if len(rows) < 2:
+            continue
+        amounts = [row["amount"] for row in rows]
+        products = [row["product_id"] for row in rows if row["product_id"] is not None]
+        known = {row["customer_id"] for row in rows if row["customer_id"] is not None}
+        taken = [row["amount"] for row in rows if row["quantity"] < 0]
+        yield {
+            "kind": kind,
+            "country": country,
+            "movements": len(rows),
+            "customers": len(known),
+            "least": min(amounts),
+            "most": max(amounts),
+            "spread": max(amounts) - min(amounts),
+            "taken": max(taken, default=None),
+            "first": min(row["booked_at"] for row in rows),
+            "middle": between(amounts, Decimal("0.5")),
+            "third": between([row["quantity"] for row in rows], Decimal("0.333")),
+            "p90": at_share(amounts, Decimal("0.9")),
+            "usual": most_common(products),
+            "largest": max((row["amount"], row["order_id"]) for row in rows)[1],
+            "smallest": min((row["amount"], row["order_id"]) for row in rows)[1],
+            "net": total(rows),
+        }
+
+
 VIEWS: dict[str, tuple[str, Callable[[list[Row]], Iterable[Row]]]] = {
     "revenue_by_day": (
         "day currency orders gross cancelled returned net average_order",
@@ -204,8 +258,13 @@ VIEWS: dict[str, tuple[str, Callable[[list[Row]], Iterable[Row]]]] = {
         "channel status orders shipped mean_net mean_units unpaid paid_per_net events",
         doors,
     ),
+    "sizes": (
+        """kind country movements customers least most spread taken first middle third p90 usual
+        largest smallest net""",
+        sizes,
+    ),
 }
-"""Name to columns and rows: the six built-in views and two that a user might add."""
+"""Name to columns and rows: the built-in views and those that a user might add."""
 
 OF_ORDERS = {"order_funnel", "doors"}
 
@@ -223,5 +282,14 @@ USER_VIEWS = {
           avg(net) AS mean_net, avg(units) AS mean_units, sum(net - paid) AS unpaid,
           sum(paid) / sum(net) AS paid_per_net, sum(event_count) AS events
         FROM orders GROUP BY channel, status""",
+    "sizes": """
+        SELECT kind, country, count(*) AS movements, count(DISTINCT customer_id) AS customers,
+          min(amount) AS least, max(amount) AS most, most - least AS spread,
+          max(amount) FILTER (WHERE quantity < 0) AS taken, min(booked_at) AS first,
+          median(amount) AS middle, quantile_cont(quantity, 0.333) AS third,
+          quantile_disc(amount, 0.9) AS p90, mode(product_id) AS usual,
+          arg_max(order_id, amount) AS largest, arg_min(order_id, amount) AS smallest,
+          sum(amount) AS net
+        FROM ledger GROUP BY kind, country HAVING count(*) > 1""",
 }
 """The SQL of the views that a user might add, next to what they mean."""

@@ -69,6 +69,20 @@ d') AS n,
           sum(CAST(CAST(amount AS DECIMAL(21, 6)) AS DECIMAL(17, 1))) AS twice,
           sum(CAST(amount AS DECIMAL(18, 4)) * 9.99) AS much
         FROM ledger WHERE amount IS NOT NULL OR NOT quantity > 2 GROUP BY ALL""",
+    "values": """
+        SELECT currency, kind LIKE 's%' AS sold, count(DISTINCT country) AS lands,
+          count(DISTINCT customer_id) FILTER (WHERE quantity > 0) AS buyers,
+          min(amount) AS least, max(booked_at) AS latest, max(country) AS last_land,
+          median(amount) AS middle, quantile_cont(quantity, 0.1) AS tenth,
+          quantile_disc(amount * 2, 0.75) AS upper, mode(product_id) AS usual,
+          arg_max(product_id, amount) AS dearest, arg_min(amount, booked_at) AS first,
+          sum(amount) AS net, avg(quantity) AS mean
+        FROM ledger GROUP BY ALL""",
+    "orders_values": """
+        SELECT channel, median(gross) AS middle, max(net) - min(net) AS spread,
+          mode(status) AS usual, count(DISTINCT CAST(placed_at AS DATE)) AS days,
+          arg_max(order_id, net) FILTER (WHERE country = 'DE') AS largest
+        FROM orders GROUP BY channel HAVING count(*) > 1 OR max(net) > 0""",
 }
 
 

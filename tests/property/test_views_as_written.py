@@ -114,21 +114,57 @@ class Grammar:
         )
 
     def aggregate(self) -> str:
-        plain = self.one(
+        plain = self.one(self.additive(), self.reduction(self.one(*NUMBERS)))
+        return plain + self.filter()
+
+    def filter(self) -> str:
+        return self.one("", f" FILTER (WHERE {self.condition()})", f" FILTER ({self.condition()})")
+
+    def any_aggregate(self) -> str:
+        """Of any type: a text, a time, whether something holds."""
+        return self.reduction(self.value()) + self.filter()
+
+    def additive(self) -> str:
+        return self.one(
             "count(*)",
             "count()",
-            f"count({self.one(*TEXTS, *NUMBERS, 'booked_at')})",
+            f"count({self.value()})",
             f"sum({self.summand()})",
             f"avg({self.one(*NUMBERS)})",
         )
-        return plain + self.one("", f" FILTER (WHERE {self.condition()})",
-                                f" FILTER ({self.condition()})")  # fmt: skip
+
+    def value(self) -> str:
+        return self.one(*TEXTS, *NUMBERS, *TIMES, "customer_id", f"({self.condition(0)})")
+
+    def reduction(self, x: str) -> str:
+        """Of a number, a number."""
+        share = self.one("0", "1", "0.5", "0.25", "0.9", "0.333", "0.999999")
+        return self.one(
+            f"count(DISTINCT {self.value()})",
+            f"{self.one('min', 'max')}({x})",
+            f"median({self.one(*NUMBERS)})",
+            f"quantile_cont({self.one(*NUMBERS)}, {share})",
+            f"{self.one('quantile_disc', 'quantile')}({x}, {share})",
+            f"mode({x})",
+            f"{self.one('arg_min', 'argmin', 'min_by')}({x}, {self.value()})",
+            f"{self.one('arg_max', 'argmax', 'max_by')}({x}, {self.value()})",
+        )
+
+    def having(self) -> str:
+        return self.one(
+            f"{self.aggregate()} {self.comparison()} {self.one(*VALUES)}",
+            f"{self.additive()} IS {self.one('', 'NOT ')}NULL",
+            f"NOT count(*) {self.comparison()} {self.one('1', '2', '5')}",
+            f"count(*) > 1 {self.one('AND', 'OR')} {self.any_aggregate()} IS NOT NULL",
+        )
 
     def measure(self) -> str:
         a, b = self.aggregate(), self.aggregate()
         return self.one(
             a,
             a,
+            self.any_aggregate(),
+            self.any_aggregate(),
             f"coalesce({a}, 0)",
             f"{a} / {b}",
             f"{a} {self.one('+', '-')} {b}",
@@ -157,7 +193,8 @@ class Grammar:
         named += [f"{text} AS m{n}" for n, text in enumerate(measures)]
         where = self.one("", f" WHERE {self.condition()}")
         group = ", ".join(str(n + 1) for n in range(len(keys)))
-        return f"SELECT {', '.join(named)} FROM ledger{where} GROUP BY {group}"
+        seen = self.one("", "", f" HAVING {self.having()}")
+        return f"SELECT {', '.join(named)} FROM ledger{where} GROUP BY {group}{seen}"
 
 
 @pytest.mark.parametrize("seed", first(3, range(10)))
