@@ -16,7 +16,8 @@ from headrace.pipelines.fold import fold
 from headrace.pipelines.generations import registry
 from headrace.pipelines.log.embedded import Log
 from headrace.pipelines.position import Position
-from headrace.schemas.tables import TYPED_COLUMNS
+from headrace.pipelines.views.stacked import over_tables, over_views, rows_of
+from headrace.schemas.tables import TABLES, TYPED_COLUMNS
 
 
 def main(home: str) -> None:
@@ -29,8 +30,11 @@ def main(home: str) -> None:
         views = registry.read(lake).views
         started = time.perf_counter()
         fold.fold(lake.con, events, "once_")
-        for name, view in views.items():
-            full = view.full_sql(f"once_{view.source}")
+        made = {**over_tables(views), **over_views(views)}
+        for name, view in made.items():
+            full = view.full_sql(
+                rows_of(view, lambda n: f"once_{n}" if n in TABLES else f"once_view_{n}")
+            )
             lake.con.execute(f"CREATE OR REPLACE TEMP TABLE once_view_{name} AS {full}")
         seconds = time.perf_counter() - started
     sys.stdout.write(json.dumps({"events": end.total, "seconds": round(seconds, 3)}) + "\n")

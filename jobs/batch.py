@@ -38,6 +38,13 @@ EVENTS_READ = (
 """The log's columns that the fold reads; the original text stays on disk."""
 
 
+_PLANS = {
+    "full": base_plan.full,
+    "incremental": base_plan.incremental,
+    "views": base_plan.views_alone,
+}
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run the job; gives the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -95,7 +102,7 @@ def run(spark: SparkSession, plan: dict[str, Any]) -> dict[str, Any]:
     """Read, fold, aggregate, write. Gives the redelivered events below the cut, as `repeats`."""
     views = unpack(plan["views"], "view")
     mode = plan["mode"]
-    made = (base_plan.full if mode == "full" else base_plan.incremental)(views, "spark")
+    made = _PLANS[mode](views, "spark")
     _read_inputs(spark, plan)
     output = Path(plan["output"])
     for name, sql in made.steps:
@@ -123,7 +130,14 @@ def _kept(spark: SparkSession, frame: DataFrame, folder: Path) -> DataFrame:
 
 
 def _read_inputs(spark: SparkSession, plan: dict[str, Any]) -> None:
-    """Register `events` (and the base before) from the files that the plan names."""
+    """Register `events` (and the base before) from the files that the plan names.
+
+    Or `orders` and `ledger` as they are, where only views are to be made.
+    """
+    for name, files in plan.get("tables", {}).items():
+        spark.read.parquet(*files).createOrReplaceTempView(name)
+    if plan["mode"] == "views":
+        return
     below = " OR ".join(
         f"(`partition` = {p} AND `offset` >= {low} AND `offset` < {high})"
         for p, (low, high) in plan["ranges"].items()

@@ -16,6 +16,7 @@ from headrace.pipelines.log.scan import between
 from headrace.pipelines.position import Position
 from headrace.pipelines.progress import Progress, silent
 from headrace.pipelines.views.packed import unpack
+from headrace.pipelines.views.stacked import over_tables
 from headrace.schemas.tables import TYPED_COLUMNS
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def write_base(
     Gives the number of redelivered events.
     """
     with recomputed(lake, log, cut, "full_", progress) as repeats:
-        for name, columns in table_columns(views).items():
+        for name, columns in table_columns(over_tables(views)).items():
             if name in views:
                 view = views[name]
                 select = view.partial_sql(f"full_{view.source}")

@@ -72,12 +72,8 @@ def make(lake: Lake, log: Log, task: Task, report: Report) -> tuple[int, int]:
         UsageError: Spark would take the home's path for a pattern, and read other files.
         JobError: the engine failed; nothing was published.
     """
-    pattern = sorted(set(str(lake.home.path)) & _PATTERN)
-    if task.engine == "spark" and pattern:
-        raise UsageError(
-            f"the path {lake.home.path} holds {pattern[0]!r}, which Spark takes for a pattern; "
-            "move the home, or use --engine duckdb"
-        )
+    if task.engine == "spark":
+        _refuse_patterns(lake)
     if task.engine == "duckdb" and task.previous is None:
 
         def tell(done: int, of: int) -> None:
@@ -89,6 +85,44 @@ def make(lake: Lake, log: Log, task: Task, report: Report) -> tuple[int, int]:
     plan = _plan(lake, log, task)
     result = run_plan(lake, plan) if task.engine == "duckdb" else _spark(plan, task.folder, report)
     return int(result["repeats"]), int(plan["events_read"])
+
+
+def views_in_spark(
+    lake: Lake,
+    views: Mapping[str, View],
+    tables: Mapping[str, Path],
+    folder: Path,
+    report: Report,
+) -> None:
+    """Make the partials of views over `orders` and `ledger` in Spark: `{folder}/{name}/*.parquet`.
+
+    Raises:
+        UsageError: Spark would take the home's path for a pattern.
+        JobError: Spark failed.
+    """
+    _refuse_patterns(lake)
+    plan: dict[str, Any] = {
+        "mode": "views",
+        "name": "headrace-views",
+        "views": pack(views),
+        "tables": {name: [str(path)] for name, path in tables.items()},
+        "output": str(folder),
+        "master": lake.settings.spark_master,
+        "memory": lake.settings.spark_memory,
+        "previous_repeats": 0,
+        "shuffle_partitions": 4,
+        "short": True,
+    }
+    _spark(plan, folder, report)
+
+
+def _refuse_patterns(lake: Lake) -> None:
+    pattern = sorted(set(str(lake.home.path)) & _PATTERN)
+    if pattern:
+        raise UsageError(
+            f"the path {lake.home.path} holds {pattern[0]!r}, which Spark takes for a pattern; "
+            "move the home, or use --engine duckdb"
+        )
 
 
 def _plan(lake: Lake, log: Log, task: Task) -> dict[str, Any]:

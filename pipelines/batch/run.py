@@ -100,8 +100,9 @@ def run(
                 started = time.monotonic()
                 report(f"cut at {cut}, {log.events_below(cut):,} events")
                 repeats, read = engines.make(lake, log, task, report)
-                seconds = time.monotonic() - started
                 staged = Staged(task.folder, wanted, cut, repeats)
+                staged.complete(lake.con)
+                seconds = time.monotonic() - started
                 goes_on = line if same else None
                 number = None if goes_on is None else goes_on.number
                 base = None if goes_on is None else goes_on.base

@@ -1,4 +1,4 @@
-"""`headrace views` and `headrace status`."""
+"""`headrace status`."""
 
 from __future__ import annotations
 
@@ -10,48 +10,6 @@ import click
 from headrace.pipelines.cli import console
 from headrace.pipelines.cli.app import open_lake
 from headrace.pipelines.cli.options import json_option
-
-
-@click.command("views")
-@click.argument("name", required=False)
-@json_option
-@click.pass_context
-def views_command(ctx: click.Context, name: str | None, as_json: bool) -> None:
-    """List what can be queried: tables, views and their columns; and view files that wait.
-
-    With the NAME of a view, show its text as it is live, with the home's zone in it.
-    """
-    from headrace.pipelines.verbs.views import views
-
-    with open_lake(ctx, read_only=True) as lake:
-        found = views(lake, name)
-    console.emit(found, _text(found) if name else _listed(found), as_json=as_json)
-
-
-def _text(found: dict[str, Any]) -> str:
-    return "\n".join(each["text"].rstrip() for each in found["views"])
-
-
-def _listed(found: dict[str, Any]) -> str:
-    """All that can be queried, what waits, and what the home changed of the built-in views."""
-    rows = [
-        (f["name"], f["kind"], ", ".join(f.get("zones", ())), ", ".join(f["columns"]))
-        for f in found["views"]
-    ]
-    lines = [console.table(["name", "kind", "local time", "columns"], rows)]
-    lines += [
-        f"{said}: {', '.join(found[key])}"
-        for key, said in (("replaced", "built in, replaced here"), ("off", "built in, off here"))
-        if found[key]
-    ]
-    if found["waiting"]:
-        moved = f" ({found['zones_moved']})" if found["zones_moved"] else ""
-        lines.append(
-            f"changed on disk, not live yet: {', '.join(found['waiting'])}{moved}. "
-            "`headrace batch` builds a generation with them, and so does `headrace replay --from "
-            "DATE`: it starts from the nearest base, so a late date reads least"
-        )
-    return "\n".join(lines)
 
 
 @click.command("status")

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from headrace.pipelines.fold import fold
 from headrace.pipelines.views.load import Dialect, View
+from headrace.pipelines.views.stacked import over_tables
 from headrace.schemas.tables import LEDGER_COLUMNS, ORDERS_COLUMNS
 
 
@@ -21,6 +22,7 @@ from headrace.schemas.tables import LEDGER_COLUMNS, ORDERS_COLUMNS
 class Plan:
     """`steps` are named SELECTs to run in order; `tables` are the SELECTs that make the base.
 
+    Views over views are not among them: `Staged.complete` makes those from the inner ones.
     `repeats` counts the redelivered events that were met for the first time. Steps in `reused`
     are read more than once and worth keeping.
     """
@@ -40,11 +42,17 @@ def full(views: Mapping[str, View], dialect: Dialect) -> Plan:
     """Fold the whole log, then aggregate each view over all rows."""
     tables = {"orders": _listed("orders", ORDERS_COLUMNS, dialect)}
     tables["ledger"] = _listed("ledger", LEDGER_COLUMNS, dialect)
-    for name, view in views.items():
+    for name, view in over_tables(views).items():
         tables[name] = view.partial_sql(view.source, dialect)
     return Plan(
         fold.steps("", dialect=dialect), tables, "SELECT count(*) AS n FROM repeats", _REUSED
     )
+
+
+def views_alone(views: Mapping[str, View], dialect: Dialect) -> Plan:
+    """Aggregate views over `orders` and `ledger` as they are given, without folding anything."""
+    tables = {name: v.partial_sql(v.source, dialect) for name, v in over_tables(views).items()}
+    return Plan((), tables, "SELECT 0 AS n", frozenset())
 
 
 def incremental(views: Mapping[str, View], dialect: Dialect) -> Plan:
@@ -58,7 +66,7 @@ def incremental(views: Mapping[str, View], dialect: Dialect) -> Plan:
         steps.append((f"stale_{name}", f"{listed} WHERE EXISTS {apart}"))
         fresh = _listed(name, listed_columns, dialect)
         tables[name] = f"{listed} WHERE NOT EXISTS {apart} UNION ALL {fresh}"
-    for name, view in views.items():
+    for name, view in over_tables(views).items():
         columns = ", ".join(_quoted(c.name, dialect) for c in (*view.places, *view.partials))
         weighted = (
             f"(SELECT *, 1 AS _weight FROM {view.source} "

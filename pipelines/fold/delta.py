@@ -19,6 +19,7 @@ from headrace.pipelines.fold.fold import fold
 from headrace.pipelines.fold.redeliveries import Suspect
 from headrace.pipelines.position import Position
 from headrace.pipelines.views.load import View
+from headrace.pipelines.views.stacked import over_tables
 from headrace.schemas.tables import TABLES
 
 if TYPE_CHECKING:
@@ -28,7 +29,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Change:
-    """What a commit will write: for each table, the rows to add to its deltas."""
+    """What a commit will write: for each table, the rows to add to its deltas.
+
+    Without those of views over views, which follow from these and from what the lake has.
+    """
 
     events: int
     repeats: int
@@ -62,7 +66,7 @@ def compute(
             both = "SELECT * FROM few"
         fold(con, both, "both_")
         rows = {name: _rows(con, name, sides.names) for name in TABLES}
-        for name, view in views.items():
+        for name, view in over_tables(views).items():
             partial = view.partial_sql(_weighted(view), weight="_weight")
             rows[name] = con.execute(partial).to_arrow_table()
         (repeats,) = con.execute(
@@ -107,7 +111,7 @@ def added_up(
 ) -> Change:
     """One change from the changes of partitions: rows of orders side by side, groups added up."""
     rows: dict[str, pa.Table] = {}
-    for name in (*TABLES, *views) if parts else ():
+    for name in (*TABLES, *over_tables(views)) if parts else ():
         tables = [part.rows[name] for part in parts]
         rows[name] = pa.concat_tables(tables)
         if name in views and len(tables) > 1:

@@ -6,17 +6,15 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from headrace.pipelines.position import Position
 from headrace.pipelines.views.filling import zones_of
-from headrace.pipelines.views.packed import pack, parted
+from headrace.pipelines.views.packed import pack, parted, stored_view
 from headrace.schemas.tables import LEDGER_COLUMNS, ORDERS_COLUMNS, TABLES
 
 if TYPE_CHECKING:
     from headrace.pipelines.views.load import View
-    from headrace.schemas.zones import ZoneRules
 
 
 _MAYBE_MISREAD: Final = re.compile(
@@ -161,7 +159,8 @@ class StoredViews(Mapping[str, "View"]):
         return self._texts[name]
 
     def __getitem__(self, name: str) -> View:
-        return _stored_view(name, self._texts[name], self._zones)
+        texts = tuple(self._texts.items())
+        return stored_view(name, texts, self._zones, "the stored view", stored=True)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._texts)
@@ -171,12 +170,3 @@ class StoredViews(Mapping[str, "View"]):
 
     def __contains__(self, name: object) -> bool:
         return name in self._texts
-
-
-@lru_cache(maxsize=1024)
-def _stored_view(name: str, sql: str, zones: tuple[ZoneRules, ...]) -> View:
-    """A view as a generation stores it; the same text with the same rules is the same view."""
-    from headrace.pipelines.views.load import parse_view
-
-    known = {table.name: table for table in zones}
-    return parse_view(name, sql, where=f"the stored view {name}", stored=True, zones=known)

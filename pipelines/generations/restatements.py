@@ -267,6 +267,9 @@ def _changed_rows(lake: Lake, line: Generation, staged: Staged) -> None:
 
 def _with_causes(view: View, listed: str) -> str:
     """SQL that adds cause, events and offsets to changed cells of a view."""
+    if view.inner:
+        cause = f"rows of {', '.join(view.inner)}"
+        return f"SELECT *, {literal(cause)} AS cause, NULL AS events, NULL AS offsets FROM {listed}"
     key = ", ".join(f'"{c.name}" := "_key_{n}"' for n, c in enumerate(view.keys, start=1))
     only = f" AND f.type IN {_MOVING}" if view.source == "ledger" else ""
     causes = " ".join(_cause_branches())

@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from headrace.pipelines.generations.generation import table_columns
-from headrace.pipelines.lake.connect import exactly
+from headrace.pipelines.lake.connect import exactly, literal
 from headrace.pipelines.position import Position
 from headrace.pipelines.views.load import View
+from headrace.pipelines.views.stacked import over_views, rows_of
+
+if TYPE_CHECKING:
+    import duckdb
 
 
 @dataclass(frozen=True)
@@ -29,3 +34,15 @@ class Staged:
     def tables(self) -> dict[str, str]:
         """Name to relation of all that it holds."""
         return {name: self.relation(name) for name in table_columns(self.views)}
+
+    def served(self, name: str) -> str:
+        """A relation with the rows of a view as a reader of this base would see them."""
+        return f"({self.views[name].served_sql(self.relation(name))})"
+
+    def complete(self, con: duckdb.DuckDBPyConnection) -> None:
+        """Make the views over views from the partials of the inner ones, whose files are there."""
+        for name, view in over_views(self.views).items():
+            select = view.partial_sql(rows_of(view, self.served))
+            path = self.folder / name / "part.parquet"
+            path.parent.mkdir(parents=True)
+            con.execute(f"COPY ({select}) TO {literal(path)} (FORMAT parquet, COMPRESSION zstd)")

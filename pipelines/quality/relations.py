@@ -25,6 +25,7 @@ from headrace.pipelines.log.embedded import Log
 from headrace.pipelines.log.scan import between
 from headrace.pipelines.position import Position
 from headrace.pipelines.views.load import View
+from headrace.pipelines.views.stacked import rows_of
 
 if TYPE_CHECKING:
     import duckdb
@@ -85,7 +86,8 @@ def _recomputed(con: duckdb.DuckDBPyConnection, stored: Stored) -> None:
     groups, differ = [], []
     for name, view in stored.views.items():
         again = f'"_again_{name}"'
-        con.execute(f"CREATE TEMP TABLE {again} AS {view.partial_sql(view.source)}")
+        rows = rows_of(view, '"{}"'.format)
+        con.execute(f"CREATE TEMP TABLE {again} AS {view.partial_sql(rows)}")
         keys = [c.name for c in view.places]
         listed = ", ".join(f'"{k}"' for k in keys)
         packed = ", ".join(f'"{k}" := "{k}"' for k in keys)

@@ -26,6 +26,7 @@ from headrace.pipelines.log.erased import erasures
 from headrace.pipelines.position import Position
 from headrace.pipelines.progress import Progress, silent
 from headrace.pipelines.views.load import View
+from headrace.pipelines.views.stacked import over_tables, over_views, read_by_views, rows_of
 from headrace.pipelines.views.written import get_ready, written_sql
 from headrace.schemas.tables import TABLES
 
@@ -115,11 +116,15 @@ def _compared(
             for name in TABLES:
                 listed = ", ".join(f'"{c}"' for c in line.columns(name))
                 pairs[name] = (line.select(name), f"SELECT {listed} FROM proof_{name}")
-            for name, view in line.views.items():
-                table = f"proof_{view.source}"
+            for name, view in {**over_tables(line.views), **over_views(line.views)}.items():
                 expected = (
-                    view.full_sql(table) if name in compiled else _as_written(lake, view, table)
+                    view.full_sql(rows_of(view, "proof_{}".format))
+                    if name in compiled
+                    else _as_written(lake, view)
                 )
+                if name in read_by_views(line.views):  # once, however many read it
+                    lake.con.execute(f'CREATE OR REPLACE TEMP TABLE "proof_{name}" AS {expected}')
+                    expected = f'SELECT * FROM "proof_{name}"'
                 pairs[name] = (served_sql.as_served(line, name), expected)
             found = compare(lake, line, pairs)
             fingerprint = _fingerprint(lake, line, found)
@@ -141,8 +146,8 @@ def _compared(
     )
 
 
-def _as_written(lake: Lake, view: View, table: str) -> str:
-    """The view's text over what was recomputed.
+def _as_written(lake: Lake, view: View) -> str:
+    """The view's text over what was recomputed: `proof_orders`, and so on.
 
     Raises:
         _NoRoomError: DuckDB has no room for its values: it keeps `amount * 1.19` at 18 digits,
@@ -151,7 +156,7 @@ def _as_written(lake: Lake, view: View, table: str) -> str:
     import duckdb
 
     get_ready(lake.con, view.zones)
-    text = written_sql(view.text, table)
+    text = written_sql(view.text, "proof_{}".format)
     try:
         lake.con.execute(f"SELECT count(COLUMNS(*)) FROM ({text})").fetchall()
     except (duckdb.OutOfRangeException, duckdb.ConversionException) as e:

@@ -13,6 +13,7 @@ from headrace.pipelines.lake.lake import Lake
 from headrace.pipelines.log.embedded import Log
 from headrace.pipelines.position import Position
 from headrace.pipelines.serving.query import Answer
+from headrace.pipelines.views.stacked import in_full
 
 
 def query_at(
@@ -41,9 +42,9 @@ def query_at(
             for name in ("orders", "ledger"):
                 listed = ", ".join(f'"{c}"' for c in line.columns(name))
                 con.execute(f"CREATE OR REPLACE TEMP VIEW {name} AS SELECT {listed} FROM at_{name}")
-            for name, view in line.views.items():
-                text = view.full_sql(f"at_{view.source}")
-                con.execute(f'CREATE OR REPLACE TEMP VIEW "{name}" AS {text}')
+            relation = in_full(line.views, "at_{}".format)
+            for name in line.views:
+                con.execute(f'CREATE OR REPLACE TEMP VIEW "{name}" AS FROM {relation(name)}')
             found = select(lake, sql, max_rows=max_rows, params=params)
         finally:
             for name in made:

@@ -20,6 +20,7 @@ from headrace.pipelines.fold import delta as changes
 from headrace.pipelines.fold.delta import Change
 from headrace.pipelines.generations import registry
 from headrace.pipelines.generations.generation import Generation
+from headrace.pipelines.generations.view_changes import with_views_over_views
 from headrace.pipelines.lake.connect import halves
 from headrace.pipelines.lake.lake import Lake
 from headrace.pipelines.lake.transaction import Transaction
@@ -193,7 +194,8 @@ class Speed:
                 here = self._still(line, target)
                 if fetched is not None:
                     self._log.archive(tx, fetched)
-                commit = self._commit(tx, here, target, change)
+                rows = with_views_over_views(tx.con, self._engines[0], here, change.rows)
+                commit = self._commit(tx, here, target, replace(change, rows=rows))
             events = ready.result()
         moved = replace(here, position=target, last_commit=commit.number)
         self._known[number] = moved

@@ -24,6 +24,7 @@ from headrace.pipelines.log.order_index import search
 from headrace.pipelines.log.port import Fetched, Hole
 from headrace.pipelines.position import Position
 from headrace.pipelines.views.load import View
+from headrace.pipelines.views.stacked import over_tables
 from headrace.schemas.decode import Rejected
 from headrace.schemas.tables import TABLES, TYPED_COLUMNS
 
@@ -115,9 +116,10 @@ def stage(folder: Path, part: Part) -> dict[str, Any]:
 
 def read(folder: Path, told: Mapping[str, Any], views: Mapping[str, View]) -> Part:
     """What another process staged."""
+    names = (*TABLES, *over_tables(views))
     with pa.OSFile(str(folder / told["file"])) as source:
         events, rejected, holes, *rows = (
-            ipc.open_stream(source).read_all() for _ in range(3 + len(TABLES) + len(views))
+            ipc.open_stream(source).read_all() for _ in range(3 + len(names))
         )
     listed = rejected.to_pylist()
     fetched = Fetched(
@@ -128,7 +130,7 @@ def read(folder: Path, told: Mapping[str, Any], views: Mapping[str, View]) -> Pa
         [row["origin"] for row in listed],
         [Hole(*row.values()) for row in holes.to_pylist()],
     )
-    named = dict(zip((*TABLES, *views), rows, strict=True))
+    named = dict(zip(names, rows, strict=True))
     suspects = [Suspect(*each) for each in told["suspects"]]
     change = Change(events.num_rows, told["repeats"], suspects, named)
     return Part(tuple(told["partitions"]), fetched, change)

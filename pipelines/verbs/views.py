@@ -6,11 +6,16 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from headrace.pipelines.errors import UsageError
+from headrace.pipelines.progress import quiet
 from headrace.pipelines.verbs.place import Place, opened
 from headrace.schemas.tables import TABLES
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from headrace.pipelines.batch.view_check import Checked
     from headrace.pipelines.generations.generation import Generation
+    from headrace.pipelines.lake.lake import Lake
     from headrace.pipelines.views.load import View
 
 
@@ -23,7 +28,10 @@ def views(home: Place, name: str | None = None, **given: Any) -> dict[str, Any]:
         given: settings.
 
     Returns:
-        `logic`, `business_zone` of the home, `views`; by name, those `waiting` to be made live,
+        `logic`, `business_zone` of the home, `fresh` (whether all events are in), `views`, each
+        with its `rows`, the `stored_rows` that they are read from, their `bytes` on disk, and the
+        `rows_a_commit` that commits since the base added on average (None if there were none); by
+        name, those `waiting` to be made live,
         and which built-in ones the home has `replaced` or `off`; and how `zones_moved`.
 
     Raises:
@@ -31,12 +39,15 @@ def views(home: Place, name: str | None = None, **given: Any) -> dict[str, Any]:
         ViewError: a file is no view.
     """
     from headrace.pipelines.generations import registry
+    from headrace.pipelines.log.embedded import Log
     from headrace.pipelines.settings import business_zone
     from headrace.pipelines.views.filling import zones_moved, zones_of
     from headrace.pipelines.views.load import BUILTIN_VIEWS, load_views
 
-    with opened(home, read_only=True, **given) as lake:
+    with opened(home, read_only=True, **given) as lake, lake.reading():
         line = registry.read(lake)
+        behind = line.position != Log(lake).end()
+        kept = _kept(lake, line, name)
         wanted = registry.current_views(lake.home)
         zone = business_zone(lake.home.path)
     if name is not None and name not in line.views:
@@ -46,12 +57,62 @@ def views(home: Place, name: str | None = None, **given: Any) -> dict[str, Any]:
     return {
         "logic": line.logic,
         "business_zone": zone,
-        "views": listed(line) if name is None else [_view(line.views[name])],
+        "fresh": not behind,
+        "views": [
+            {**each, **kept.get(each["name"], {})}
+            for each in (listed(line) if name is None else [_view(line.views[name])])
+        ],
         "waiting": sorted(n for n in {*wanted, *line.views} if _differs(n, wanted, line.views)),
         "replaced": sorted(n for n in built_in if n in wanted and _differs(n, wanted, built_in)),
         "off": sorted(built_in.keys() - wanted.keys()),
         "zones_moved": zones_moved(zones_of(wanted), line.views.zones),
     }
+
+
+def check_view(home: Place, file: Path, *, spark: bool = True, **given: Any) -> Checked:
+    """Try a view on the live data before it is deployed.
+
+    Args:
+        home: where.
+        file: the `.sql` file of the view; it need not lie in the home.
+        spark: also in Spark.
+        given: settings, and `report`, which is told about each step.
+
+    Returns:
+        The ways of computing it, which are `equal` or not; rows, bytes, seconds, and a `sample`.
+
+    Raises:
+        ViewError: it is no view.
+        JobError: Spark failed.
+    """
+    from headrace.pipelines.batch.view_check import check_view as tried
+
+    report = given.pop("report", quiet)
+    with opened(home, **given) as lake:
+        return tried(lake, file, spark=spark, report=report)
+
+
+def _kept(lake: Lake, line: Generation, only: str | None) -> dict[str, dict[str, Any]]:
+    """What each table and view holds and costs."""
+    from headrace.pipelines.lake.data_files import files
+
+    commits = line.last_commit - line.after_commit
+    sizes: dict[str, int] = {}
+    for file in files(lake, line.stored()):
+        name = file.table.partition("_")[2]
+        sizes[name] = sizes.get(name, 0) + file.named_bytes
+    found = {}
+    for name in (*TABLES, *line.views) if only is None else (only,):
+        base, delta = line.base_table(name), line.delta_table(name)
+        added = int(lake.row(f"SELECT count(*) FROM {delta}")[0])
+        held = int(lake.row(f"SELECT count(*) FROM {base}")[0]) + added
+        found[name] = {
+            "rows": int(lake.row(f"SELECT count(*) FROM ({line.select(name)})")[0]),
+            "stored_rows": held,
+            "bytes": sizes.get(name, 0),
+            "rows_a_commit": round(added / commits) if commits else None,
+        }
+    return found
 
 
 def listed(line: Generation) -> list[dict[str, Any]]:
@@ -65,7 +126,7 @@ def listed(line: Generation) -> list[dict[str, Any]]:
 def _view(view: View) -> dict[str, Any]:
     return {
         "name": view.name,
-        "kind": f"view of {view.source}",
+        "kind": f"view of {', '.join(view.inner or (view.source,))}",
         "columns": {c.name: c.type for c in view.outputs},
         "key": [c.name for c in view.keys],
         "zones": [table.name for table in view.zones],

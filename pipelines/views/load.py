@@ -62,33 +62,86 @@ def load_views(*folders: Path, zone: str = DEFAULT) -> dict[str, View]:
         ViewError: a file is not a view, what was compiled of it differs from its text, or two
             files have the same name.
     """
-    found: dict[str, tuple[Path, View | None]] = {}
+    paths = _paths(folders)
+    loading = _Loading(paths, zone)
+    found = {name: loading.view(name) for name in sorted(paths)}
+    return {name: view for name, view in found.items() if view is not None}
+
+
+def load_view(path: Path, *folders: Path, zone: str = DEFAULT) -> tuple[View, dict[str, View]]:
+    """One view of a file, and those that it reads from the folders, which may hold it as well.
+
+    Args:
+        path: the file; its name says what the view is called.
+        folders: as for `load_views`. Files that the view does not need are not looked at.
+        zone: what `$business_zone` stands for in a text.
+
+    Raises:
+        ViewError: it is not a view, or one that it reads is none.
+    """
+    name = _view_name(path)
+    loading = _Loading({**_paths(folders), name: path}, zone)
+    view = loading.view(name)
+    if view is None:
+        raise ViewError(f"{path}: holds no SELECT; write one")
+    return view, loading.done
+
+
+def _paths(folders: Iterable[Path]) -> dict[str, Path]:
+    """The files of the folders, by the names of the views."""
+    paths: dict[str, Path] = {}
     for folder in folders:
         for path in sorted(folder.glob("*.sql")):
             if path.name.startswith("."):
                 continue
             name = _view_name(path)
-            if name in found and found[name][0].parent != BUILTIN_VIEWS:
+            if name in paths and paths[name].parent != BUILTIN_VIEWS:
                 raise ViewError(
-                    f"{path}: the view {name} is there already, from {found[name][0]}; "
-                    "rename the file"
+                    f"{path}: the view {name} is there already, from {paths[name]}; rename the file"
                 )
-            found[name] = (path, _from_file(path, zone))
-    return {name: view for name, (_, view) in sorted(found.items()) if view is not None}
+            paths[name] = path
+    return paths
 
 
-def _from_file(path: Path, zone: str) -> View | None:
-    """The view of a file, tried; None where it switches off a built-in one."""
-    text, built_in = _read(path), path.parent == BUILTIN_VIEWS
-    if not text.strip() or _OFF.fullmatch(text):
-        _check_off(path, text)
-        return None
-    view = parse_view(path.stem, filled(text, zone), where=str(path))
-    for rules in view.zones:
-        try_zone(rules, str(path))
-    if not built_in:  # those the tests try
-        try_view(view, str(path))
-    return view
+class _Loading:
+    """The views of some files, each after those that it reads."""
+
+    def __init__(self, paths: Mapping[str, Path], zone: str) -> None:
+        self._paths = paths
+        self._zone = zone
+        self._done: dict[str, View | None] = {}
+        self._begun: list[str] = []
+
+    @property
+    def done(self) -> dict[str, View]:
+        """Those that were loaded, each after those that it reads."""
+        return {name: view for name, view in self._done.items() if view is not None}
+
+    def view(self, name: str) -> View | None:
+        """The view, tried; None if there is none, or the file switches off a built-in one."""
+        if name not in self._paths:
+            return None
+        if name not in self._done:
+            if name in self._begun:
+                circle = " reads ".join([*self._begun[self._begun.index(name) :], name])
+                raise ViewError(f"{self._paths[name]}: {circle}: a circle; take one of them out")
+            self._begun.append(name)
+            self._done[name] = self._from_file(self._paths[name])
+            self._begun.pop()
+        return self._done[name]
+
+    def _from_file(self, path: Path) -> View | None:
+        text, built_in = _read(path), path.parent == BUILTIN_VIEWS
+        if not text.strip() or _OFF.fullmatch(text):
+            _check_off(path, text)
+            return None
+        where = str(path)
+        view = parse_view(path.stem, filled(text, self._zone), where=where, known=self.view)
+        for rules in view.zones:
+            try_zone(rules, where)
+        if not built_in:  # those the tests try
+            try_view(view, where)
+        return view
 
 
 def _check_off(path: Path, text: str) -> None:

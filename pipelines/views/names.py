@@ -17,15 +17,24 @@ _NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,62}")
 
 
 class Names:
-    """Resolves column names of one source table and earlier names of the SELECT list.
+    """Resolves column names of what a view reads and earlier names of the SELECT list.
 
-    As in DuckDB, a column of the table comes before a name that the SELECT list gives.
+    As in DuckDB, a column comes before a name that the SELECT list gives. The columns of a joined
+    view become `alias.column`.
     """
 
-    def __init__(self, where: str, source: str, qualifier: str, columns: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        where: str,
+        source: str,
+        qualifier: str,
+        columns: Mapping[str, str],
+        joined: tuple[str, Mapping[str, str]] = ("", {}),
+    ) -> None:
         self._where = where
         self._source = source
         self._qualifier = qualifier
+        self._alias, self._joined = joined
         self.columns = columns
 
     def resolve(self, node: exp.Expression, given: Mapping[str, exp.Expression]) -> exp.Expression:
@@ -44,6 +53,12 @@ class Names:
         if isinstance(node.this, exp.Star):
             refuse_node(self._where, node.this)
         name, table = node.name.lower(), str(node.table).lower()
+        there = name in self._joined and not node.args.get("db")
+        if there and table == "" and name in self.columns:
+            both = f"{self._qualifier}.{name} or {self._alias}.{name}"
+            refuse(self._where, node, f"is a column of both; write {both}")
+        if there and table in {"", self._alias}:
+            return exp.column(exp.to_identifier(f"{self._alias}.{name}", quoted=False))
         if node.args.get("db") or table not in {"", self._qualifier}:
             refuse(self._where, node, f"is not a column of {self._source}; write {node.name}")
         if name in self.columns:
@@ -57,13 +72,14 @@ class Names:
     def _unknown(
         self, node: exp.Expression, name: str, given: Mapping[str, exp.Expression]
     ) -> None:
-        known = [*self.columns, *given]
+        there = [*self.columns, *self._joined]
+        known = [*there, *given]
         close = difflib.get_close_matches(name, known, n=3)
         hint = f"; did you mean {' or '.join(close)}?" if close else "."
         refuse(
             self._where,
             node,
-            f"is not a column of {self._source}{hint} There are {', '.join(self.columns)}",
+            f"is not a column of {self._source}{hint} There are {', '.join(there)}",
         )
 
 

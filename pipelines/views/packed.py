@@ -36,7 +36,8 @@ def unpack(packed: Mapping[str, str], where: str) -> dict[str, View]:
         where: what each is called in messages, before its name: `the stored view`.
     """
     texts, zones = parted(packed)
-    return {name: _compiled(name, text, zones, where) for name, text in texts.items()}
+    listed = tuple(texts.items())
+    return {name: stored_view(name, listed, zones, where) for name in texts}
 
 
 def parted(packed: Mapping[str, str]) -> tuple[dict[str, str], tuple[ZoneRules, ...]]:
@@ -51,8 +52,32 @@ def _rules(told: str) -> tuple[ZoneRules, ...]:
 
 
 @lru_cache(maxsize=1024)
-def _compiled(name: str, text: str, zones: tuple[ZoneRules, ...], where: str) -> View:
-    """The same text with the same rules is the same view."""
+def stored_view(
+    name: str,
+    texts: tuple[tuple[str, str], ...],
+    zones: tuple[ZoneRules, ...],
+    where: str,
+    *,
+    stored: bool = False,
+) -> View:
+    """A view of some that belong together; the same texts with the same rules are the same view.
+
+    Args:
+        name: which.
+        texts: name and text of all of them, because one may read another.
+        zones: the rules that they were made with.
+        where: what each is called in messages, before its name.
+        stored: whether a lake holds them (`parse_view`).
+    """
     from headrace.pipelines.views.parse import parse_view
 
-    return parse_view(name, text, where=f"{where} {name}", zones={z.name: z for z in zones})
+    every = dict(texts)
+
+    def known(other: str) -> View | None:
+        if other not in every:
+            return None
+        return stored_view(other, texts, zones, where, stored=stored)
+
+    rules = {table.name: table for table in zones}
+    said = f"{where} {name}"
+    return parse_view(name, every[name], where=said, stored=stored, zones=rules, known=known)

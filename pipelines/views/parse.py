@@ -18,13 +18,14 @@ from headrace.pipelines.views.aggregates import Aggregates, contains_aggregate
 from headrace.pipelines.views.names import Names, select_items
 from headrace.pipelines.views.rules import refuse, refuse_unknown_arguments, refuse_unknown_kinds
 from headrace.pipelines.views.scalars import derived_expressions, row_expressions
+from headrace.pipelines.views.sources import source
 from headrace.pipelines.views.view import Column, Rows, View
-from headrace.schemas.tables import TABLES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from headrace.pipelines.views.expressions import Expressions, Typed
+    from headrace.pipelines.views.sources import Known, Source
     from headrace.schemas.zones import ZoneRules
 
 _CLAUSES: Final[dict[str, str]] = {
@@ -35,11 +36,10 @@ _CLAUSES: Final[dict[str, str]] = {
     "order": "ORDER BY is not allowed, a view has no order; sort when you query it",
     "limit": "LIMIT is not allowed, a view keeps all its groups; limit when you query it",
     "offset": "OFFSET is not allowed, a view keeps all its groups; skip when you query it",
-    "joins": "joins are not allowed; a view reads orders or ledger alone",
-    "laterals": "joins are not allowed; a view reads orders or ledger alone",
+    "laterals": "lateral joins are not allowed; a view reads orders, ledger or other views",
     "sample": "sampling is not allowed; a view counts every row",
 }
-_ALLOWED: Final = frozenset({"expressions", "from_", "where", "group", "having"})
+_ALLOWED: Final = frozenset({"expressions", "from_", "where", "group", "having", "joins"})
 
 
 _NEGATED: Final = "NOT LIKE was read as LIKE"
@@ -52,6 +52,7 @@ def parse_view(
     where: str,
     stored: bool = False,
     zones: Mapping[str, ZoneRules] | None = None,
+    known: Known | None = None,
 ) -> View:
     """Parse and check a view.
 
@@ -63,6 +64,7 @@ def parse_view(
         stored: whether a lake holds the view already. Then what an earlier version accepted and
             computed wrongly is named in `misread`, where a file would be refused.
         zones: the rules of zones that it was made with; of all others, those of today.
+        known: gives the other view of a name, or None; by default there are no others.
 
     Returns:
         The compiled view.
@@ -71,20 +73,22 @@ def parse_view(
         ViewError: it cannot be maintained. Names file, expression and remedy.
     """
     try:
-        return _compiled(name, sql, where, stored=stored, zones=zones or {})
+        others = known or (lambda _: None)
+        return _compiled(name, sql, where, others, stored=stored, zones=zones or {})
     except RecursionError as error:
         raise ViewError(f"{where}: is nested too deeply; write a shorter expression") from error
 
 
 def _compiled(
-    name: str, sql: str, where: str, *, stored: bool, zones: Mapping[str, ZoneRules]
+    name: str, sql: str, where: str, known: Known, *, stored: bool, zones: Mapping[str, ZoneRules]
 ) -> View:
     select = _single_select(sql, where)
-    source, names = _source(select, where)
+    reads = source(select, where, known)
+    names = reads.names
     refuse_unknown_arguments(where, select)
     items = select_items(select, names, where)
     keys = _key_places(select, items, names, where)
-    rows = row_expressions(where, TABLES[source], stored=stored, zones=zones)
+    rows = row_expressions(where, reads.columns, stored=stored, zones=zones)
     condition = _where(select, names, rows, where)
     typed_keys = [_key(rows, items[place][1], where) for place in keys]
     key_columns = tuple(
@@ -107,8 +111,10 @@ def _compiled(
         text=sql,
         misread=tuple(sorted({*rows.misread, *derived.misread, *_misread(select)})),
         zones=tuple(used[name] for name in sorted(used)),
-        sql=_normalised(items, keys, source, select, names, having),
-        source=source,
+        sql=_normalised(items, keys, reads, select, having),
+        source=reads.name,
+        columns=reads.columns,
+        join=reads.join,
         keys=key_columns,
         partials=tuple(partial.column for partial in aggregates.partials),
         outputs=tuple(column for column, _ in outputs),
@@ -162,21 +168,6 @@ def _parse_message(error: SqlglotError) -> str:
         f"line {first['line']}, column {first['col']}: {first['description']} "
         f"near {str(first['highlight'])!r}"
     )
-
-
-def _source(select: exp.Select, where: str) -> tuple[str, Names]:
-    origin = select.args.get("from_")
-    table = None if origin is None else origin.this
-    if not isinstance(table, exp.Table) or not isinstance(table.this, exp.Identifier):
-        what = "nothing" if table is None else table
-        refuse(where, what, "is read from; a view reads FROM orders or FROM ledger")
-    extra = [key for key, value in table.args.items() if value and key not in {"this", "alias"}]
-    if table.args.get("alias") is not None:
-        extra += table.args["alias"].columns
-    source = table.name.lower()
-    if source not in TABLES or extra:
-        refuse(where, table, "is not a table of views; write FROM orders or FROM ledger")
-    return source, Names(where, source, table.alias_or_name.lower(), TABLES[source])
 
 
 def _key_places(
@@ -292,19 +283,22 @@ def _rows(
 def _normalised(
     items: Sequence[tuple[str, exp.Expression]],
     keys: Sequence[int],
-    source: str,
+    reads: Source,
     select: exp.Select,
-    names: Names,
     having: exp.Expression | None,
 ) -> str:
     selected = ", ".join(f'{_text(node, "duckdb")} AS "{name}"' for name, node in items)
     clause = select.args.get("where")
     where = ""
     if clause is not None:
-        where = f" WHERE {_text(names.resolve(clause.this, {}), 'duckdb')}"
+        where = f" WHERE {_text(reads.names.resolve(clause.this, {}), 'duckdb')}"
+    joined = ""
+    if reads.join is not None:
+        pairs = (f'"{ours}" = "{reads.join.alias}.{its}"' for ours, its in reads.join.on)
+        joined = f' LEFT JOIN "{reads.join.view}" ON {" AND ".join(pairs)}'
     places = ", ".join(str(place + 1) for place in keys)
     seen = "" if having is None else f" HAVING {_text(having, 'duckdb')}"
-    return f'SELECT {selected} FROM "{source}"{where} GROUP BY {places}{seen}'
+    return f'SELECT {selected} FROM "{reads.name}"{joined}{where} GROUP BY {places}{seen}'
 
 
 def _text(node: exp.Expression, dialect: str) -> str:

@@ -110,9 +110,9 @@ _REMEDIES: Final[dict[type[exp.Expression], str]] = {
     exp.ILike: "differs between DuckDB and Spark; write LIKE with the spellings you expect",
     exp.Window: "is a window function, and a view adds rows up group by group; compute it over "
     "the view when you query",
-    exp.Subquery: "is a subquery; a view reads the rows of orders or ledger only",
-    exp.Exists: "is a subquery; a view reads the rows of orders or ledger only",
-    exp.Select: "is a subquery; a view reads the rows of orders or ledger only",
+    exp.Subquery: "is a subquery; make a view of it, and read FROM that",
+    exp.Exists: "is a subquery; make a view of it, and read FROM that",
+    exp.Select: "is a subquery; make a view of it, and read FROM that",
     exp.Star: "is not a column; name the columns",
     exp.Columns: "is not a column; name the columns",
     exp.Placeholder: "is a parameter; write the value",
@@ -140,7 +140,8 @@ _ONE: Final = frozenset({"this"})
 _TWO: Final = frozenset({"this", "expression"})
 _MANY: Final = frozenset({"this", "expressions"})
 ARGUMENTS: Final[dict[type[exp.Expression], frozenset[str]]] = {
-    exp.Select: frozenset({"expressions", "from_", "where", "group", "having"}),
+    exp.Select: frozenset({"expressions", "from_", "where", "group", "having", "joins"}),
+    exp.Join: frozenset({"this", "side", "kind", "on", "using"}),
     exp.From: _ONE,
     exp.Table: frozenset({"this", "alias"}),
     exp.TableAlias: _ONE,

@@ -7,41 +7,21 @@ allows, all ways give the same cells as DuckDB gives for the text, or ViewError 
 from __future__ import annotations
 
 from collections import Counter
-from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from random import Random
-from typing import TYPE_CHECKING, Any, Final
-
-import sqlglot
-from sqlglot import exp
+from typing import TYPE_CHECKING, Any
 
 from headrace.pipelines.errors import ViewError
+from headrace.pipelines.views.stacked import rows_of
+from headrace.pipelines.views.trial_rows import Row, edge_rows, telling_rows
 from headrace.pipelines.views.types import scratch
 from headrace.pipelines.views.written import get_ready, written_sql
-from headrace.schemas.events import MAX_LINES, MAX_QUANTITY
-from headrace.schemas.tables import LEDGER_KINDS, TABLES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Mapping, Sequence
 
     import duckdb
 
     from headrace.pipelines.views.view import View
-
-_ROWS: Final = 192
-_ALIKE: Final = 4
-"""Rows of which all numbers are at the same edge."""
-_RECENT: Final = int(datetime(2027, 1, 1, tzinfo=UTC).timestamp())
-_UNIT: Final = Decimal("0.0001")
-_EDGE_AMOUNT: Final = Decimal("99999999999999.9999")
-_EDGES: Final[dict[str, tuple[object, ...]]] = {
-    "DECIMAL(18,4)": (_EDGE_AMOUNT, -_EDGE_AMOUNT),
-    "DECIMAL(38,4)": (_EDGE_AMOUNT * MAX_LINES, -_EDGE_AMOUNT * MAX_LINES),
-    "BIGINT": (MAX_QUANTITY, -MAX_QUANTITY),
-}
-"""The largest values that a row can have; an order has many lines, and its sums are as large."""
-
-Row = tuple[object, ...]
 
 
 def try_view(view: View, where: str) -> None:
@@ -55,17 +35,34 @@ def try_view(view: View, where: str) -> None:
     con = scratch().cursor()
     get_ready(con, view.zones)
     try:
-        _fill(con, view.source, _telling_rows(view))
+        for name, columns in _read(view).items():
+            _fill(con, view, name, columns, telling_rows(view, columns))
         _compare(con, view, where, _written(con, view, where))
-        _fill(con, view.source, _edge_rows(view.source))
+        for name, columns in _read(view).items():
+            _fill(con, view, name, columns, edge_rows(columns))
         try:
             expected = _answer(con, _text_of(view, where))
         except duckdb.Error:
             expected = None  # DuckDB keeps amount * 1.19 at 18 digits; what is compiled has room
         _compare(con, view, where, expected)
     finally:
-        for table in ("tried", "taken_back"):
+        for table in ("tried", "taken_back", "beside"):
             con.execute(f"DROP TABLE IF EXISTS temp.{table}")
+
+
+def _read(view: View) -> dict[str, dict[str, str]]:
+    """The tables that stand for what a view reads, with their columns."""
+    join = view.join
+    if join is None:
+        return {"tried": dict(view.columns)}
+    theirs = {c: view.columns[f"{join.alias}.{c}"] for c in join.columns}
+    ours = {c: kind for c, kind in view.columns.items() if "." not in c}
+    return {"tried": ours, "beside": theirs}
+
+
+def _table(view: View, name: str) -> str:
+    """The table that stands for something that the view reads."""
+    return "tried" if name == view.source else "beside"
 
 
 def _written(con: duckdb.DuckDBPyConnection, view: View, where: str) -> Counter[Row]:
@@ -88,7 +85,12 @@ def _compare(
     import duckdb
 
     # Rows that come and go leave what stays: the base is `tried` and more, and more goes again.
-    partial = view.partial_sql
+    def rows(tried: str) -> str:
+        return rows_of(view, lambda name: tried if name == view.source else "beside")
+
+    def partial(tried: str, weight: str | None = None) -> str:
+        return view.partial_sql(rows(tried), weight=weight)
+
     parts = " UNION ALL ".join(
         f"({part})"
         for part in (
@@ -98,7 +100,7 @@ def _compare(
         )
     )  # fmt: skip
     ways = {
-        "in full": view.full_sql("tried"),
+        "in full": view.full_sql(rows("tried")),
         "from its partial sums": view.served_sql(f"({partial('tried')})"),
         "after rows that were taken back": view.served_sql(f"({parts})"),
     }
@@ -121,7 +123,7 @@ def _compare(
 
 def _text_of(view: View, where: str) -> str:
     try:
-        return written_sql(view.text, "tried")
+        return written_sql(view.text, lambda name: _table(view, name))
     except ValueError as error:
         raise ViewError(f"{where}: DuckDB does not read it: {error}; write one SELECT") from error
 
@@ -150,17 +152,38 @@ def _difference(view: View, expected: Counter[Row], found: Counter[Row]) -> str:
     return f"the row {shown} is {'missing' if missing else 'there and should not be'}"
 
 
-def _fill(con: duckdb.DuckDBPyConnection, source: str, rows: Sequence[Row]) -> None:
-    columns = TABLES[source]
-    names = ", ".join(f'"{name}"' for name in (*columns, "w"))
-    kinds = ", ".join(f'"{name}" {kind}' for name, kind in columns.items())
+def _fill(
+    con: duckdb.DuckDBPyConnection,
+    view: View,
+    table: str,
+    columns: Mapping[str, str],
+    rows: Sequence[Row],
+) -> None:
+    """Make a table of rows; of `tried`, a third is apart in `taken_back`, to come and go."""
+    if view.join is not None and table == "beside":  # where a key stands once
+        places = [list(columns).index(its) for _, its in view.join.on]
+        once = {tuple(row[place] for place in places): row for row in rows}
+        _make(con, table, columns, list(once.values()), None)
+        return
     third = len(rows) // 3
-    for table, chosen, weight in (("tried", rows[third:], 1), ("taken_back", rows[:third], -1)):
-        con.execute(f"CREATE OR REPLACE TEMP TABLE {table} ({kinds}, w INTEGER)")
-        values = ", ".join(
-            f"({', '.join(_literal(value) for value in (*row, weight))})" for row in chosen
-        )
-        con.execute(f"INSERT INTO {table} ({names}) VALUES {values}")
+    _make(con, table, columns, rows[third:], 1)
+    _make(con, "taken_back", columns, rows[:third], -1)
+
+
+def _make(
+    con: duckdb.DuckDBPyConnection,
+    table: str,
+    columns: Mapping[str, str],
+    rows: Sequence[Row],
+    weight: int | None,
+) -> None:
+    typed = {**columns, **({} if weight is None else {"w": "INTEGER"})}
+    names = ", ".join(f'"{name}"' for name in typed)
+    kinds = ", ".join(f'"{name}" {kind}' for name, kind in typed.items())
+    con.execute(f"CREATE OR REPLACE TEMP TABLE {table} ({kinds})")
+    more = () if weight is None else (weight,)
+    values = ", ".join(f"({', '.join(map(_literal, (*row, *more)))})" for row in rows)
+    con.execute(f"INSERT INTO {table} ({names}) VALUES {values}")
 
 
 def _literal(value: object) -> str:
@@ -170,97 +193,3 @@ def _literal(value: object) -> str:
         return f"{value:f}" if isinstance(value, Decimal) else str(value)
     text = str(value).replace("'", "''")
     return f"'{text}'"
-
-
-def _edge_rows(source: str) -> list[Row]:
-    """All numbers at one edge, at the other, and each mixed with the others."""
-    random = Random(1)  # noqa: S311 - chooses test rows
-    rows = []
-    for place in range(24):
-        row: list[object] = []
-        for name, kind in TABLES[source].items():
-            edges = _EDGES.get(kind)
-            if name in {"event_count", "first_offset", "last_offset", "partition"}:
-                row.append(1)
-            elif edges is not None:
-                row.append(edges[place % 2] if place < _ALIKE else random.choice(edges))
-            else:
-                row.append(_plain(name, kind, random))
-        rows.append(tuple(row))
-    return rows
-
-
-def _plain(name: str, kind: str, random: Random) -> object:
-    if kind == "TIMESTAMP":
-        return datetime(2026, 2, 28, 23, 59, 59, 999_999)  # noqa: DTZ001 - times are naive UTC
-    return random.choice(LEDGER_KINDS) if name == "kind" else "EUR"
-
-
-def _telling_rows(view: View) -> list[Row]:
-    """Rows of values near the constants of the view, so that each condition has both outcomes."""
-    random = Random(view.sql)  # noqa: S311 - chooses test rows
-    texts, numbers, times = _constants(view)
-    domains = []
-    for name, kind in TABLES[view.source].items():
-        if kind == "VARCHAR":
-            usual: tuple[object, ...] = LEDGER_KINDS if name == "kind" else ("EUR", "DE", "")
-            domains.append([None, *usual, *texts])
-        elif kind == "TIMESTAMP":
-            domains.append([None, *times])
-        elif kind.startswith("DECIMAL"):
-            domains.append([None, *(number.quantize(_UNIT) for number in numbers)])
-        else:
-            domains.append([None, *sorted({int(n) for n in numbers if abs(n) <= MAX_QUANTITY})])
-    # Half of the rows differ little from each other, so that groups have more than one.
-    few = [[random.choice(domain) for _ in range(3)] for domain in domains]
-    return [
-        tuple(random.choice(domain) for domain in (few if place % 2 else domains))
-        for place in range(_ROWS)
-    ]
-
-
-def _constants(view: View) -> tuple[list[str], list[Decimal], list[datetime]]:
-    texts: dict[str, None] = {}
-    step, day = timedelta(microseconds=1), timedelta(days=1)
-    numbers = {Decimal(n): None for n in ("0", "1", "-1", "2", "7.5", "-40.5392", "3.00005")}
-    times = {
-        datetime(2026, month, day, hour, 59, 59, 999_999): None  # noqa: DTZ001 - naive UTC
-        for month, day, hour in ((1, 1, 0), (1, 31, 23), (2, 28, 23), (12, 31, 23))
-    }
-    for literal in _literals(view.text):
-        value = str(literal.this)
-        if not literal.is_string:
-            each = Decimal(value)
-            near = (each, -each, each + 1, each - 1, each + _UNIT, each - _UNIT)
-            numbers.update(dict.fromkeys(n for n in near if abs(n) <= _EDGE_AMOUNT))
-            continue
-        moment = _moment(value)
-        if moment is not None:
-            times.update(dict.fromkeys((moment, moment - step, moment + step, moment + day)))
-        else:
-            texts.update(dict.fromkeys(_like(value)))
-    for table in view.zones:
-        for start in [each for each in table.starts if each < _RECENT][-4:]:
-            moment = datetime.fromtimestamp(start, UTC).replace(tzinfo=None)
-            times.update(dict.fromkeys((moment, moment - step)))
-    return list(texts), list(numbers), list(times)
-
-
-def _moment(text: str) -> datetime | None:
-    """The time that a constant is; None for other text, such as the pattern '2026-01-01%'."""
-    try:
-        return datetime.fromisoformat(text).replace(tzinfo=None)
-    except ValueError:
-        return None
-
-
-def _literals(text: str) -> Iterable[exp.Expression]:
-    yield from sqlglot.parse_one(text, read="duckdb").find_all(exp.Literal)
-
-
-def _like(value: str) -> Iterable[str]:
-    """Texts that are the constant, match it as a pattern, or just do not."""
-    yield value
-    for wild in ("", "x", "xy"):
-        matching = value.replace("%", wild).replace("_", "x")
-        yield from (matching, f"z{matching}", f"{matching}z", matching.swapcase())

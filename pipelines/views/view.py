@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal
 
 from headrace.pipelines.views import multiset
+from headrace.schemas.tables import TABLES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -80,6 +81,23 @@ class Aggregate:
 
 
 @dataclass(frozen=True, slots=True)
+class Join:
+    """Another view whose rows stand beside those of the one that is read, where keys are equal.
+
+    Attributes:
+        view: its name.
+        alias: what its columns begin with, as in `alias.column`.
+        on: pairs of columns that must be equal, of the one that is read and of this one.
+        columns: its columns.
+    """
+
+    view: str
+    alias: str
+    on: tuple[tuple[str, str], ...]
+    columns: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class View:
     """A view that was checked: its columns, and SQL for every way in which it is computed.
 
@@ -89,7 +107,9 @@ class View:
         sql: the declaration, normalised: the same for any whitespace, comments or quoting.
         misread: what earlier versions read wrongly in it; part of the logic version.
         zones: the rules of the time zones it uses, by name; part of the logic version.
-        source: the table it reads, `orders` or `ledger`.
+        source: what it reads: `orders`, `ledger` or another view.
+        columns: name to DuckDB type of what it reads, as far as the text can name it.
+        join: another view that stands beside it.
         keys: the grouping columns, in the order of the SELECT list.
         values: the stored columns of values that are reduced when the view is read.
         partials: the stored additive columns; the first is `_rows`.
@@ -110,8 +130,17 @@ class View:
     aggregates: tuple[Aggregate, ...] = field(repr=False)
     rows: Mapping[str, Rows] = field(repr=False, compare=False)
     derived: tuple[str, ...] = field(repr=False)
+    columns: Mapping[str, str] = field(repr=False, compare=False)
     values: tuple[Column, ...] = ()
     having: str | None = field(default=None, repr=False)
+    join: Join | None = None
+
+    @property
+    def inner(self) -> tuple[str, ...]:
+        """The views that it reads; none if it reads `orders` or `ledger`."""
+        if self.source in TABLES:
+            return ()
+        return (self.source,) if self.join is None else (self.source, self.join.view)
 
     @property
     def places(self) -> tuple[Column, ...]:

@@ -19,7 +19,7 @@ from headrace.pipelines.views.zoned import as_tree
 from headrace.schemas.zones import DEFAULT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     import duckdb
 
@@ -77,12 +77,12 @@ _TIED: Final = {
 """Aggregates that give the first of several values, and the order in which ours come first."""
 
 
-def written_sql(text: str, relation: str) -> str:
-    """The view's text over another table.
+def written_sql(text: str, relation: Callable[[str], str]) -> str:
+    """The view's text over other tables.
 
     Args:
         text: as the user wrote it; one SELECT that was accepted as a view.
-        relation: the plain name of a table with the columns of the one it reads.
+        relation: name of what it reads to the plain name of a table with the same columns.
 
     Returns:
         A SELECT of the view's columns, in the declared order; where `get_ready` was called.
@@ -124,7 +124,7 @@ def _answer(sql: str, text: str) -> object:
     return row[0]
 
 
-def _rewritten(node: Any, relation: str) -> Any:
+def _rewritten(node: Any, relation: Callable[[str], str]) -> Any:
     if isinstance(node, list):
         return [_rewritten(each, relation) for each in node]
     if not isinstance(node, dict):
@@ -132,7 +132,7 @@ def _rewritten(node: Any, relation: str) -> Any:
     node = {name: _rewritten(value, relation) for name, value in node.items()}
     if node.get("type") == "BASE_TABLE":
         alias = node["alias"] or node["table_name"]
-        return {**node, "alias": alias, "table_name": relation}
+        return {**node, "alias": alias, "table_name": relation(node["table_name"].lower())}
     return _instead_of(node) if node.get("class") == "FUNCTION" else node
 
 

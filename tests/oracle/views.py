@@ -149,6 +149,125 @@ def order_funnel(orders: list[Row]) -> Iterable[Row]:
         yield {"day": day, "placed": len(rows), **reached}
 
 
+def basket_by_day(orders: list[Row]) -> Iterable[Row]:
+    """Built in: what an order of a day was worth."""
+    placed = [row for row in orders if row["placed_at"] is not None]
+    for (day, currency), rows in grouped(placed, lambda r: (r["placed_at"].date(), r["currency"])):
+        worth = [row["gross"] for row in rows]
+        yield {
+            "day": day,
+            "currency": currency,
+            "orders": len(rows),
+            "median": between(worth, Decimal("0.5")),
+            "p90": at_share(worth, Decimal("0.9")),
+            "largest": max(worth),
+        }
+
+
+def customer_days(ledger: list[Row]) -> Iterable[Row]:
+    """Built in: what moved for a customer on a day."""
+    known = [row for row in ledger if row["customer_id"] is not None]
+
+    def key(row: Row) -> tuple[Any, ...]:
+        return row["customer_id"], row["booked_at"].date(), row["currency"]
+
+    for (customer, day, currency), rows in grouped(known, key):
+        yield {
+            "customer_id": customer,
+            "day": day,
+            "currency": currency,
+            "orders": len(of_kind(rows, "placed")),
+            "net": total(rows),
+        }
+
+
+def customer_history(ledger: list[Row]) -> Iterable[Row]:
+    """Built in: a customer's orders over time."""
+    placed = [row for row in of_kind(ledger, "placed") if row["customer_id"] is not None]
+    for (customer,), rows in grouped(placed, lambda r: (r["customer_id"],)):
+        days = {row["booked_at"].date() for row in rows}
+        yield {
+            "customer_id": customer,
+            "first_day": min(days),
+            "last_day": max(days),
+            "days": len(days),
+            "orders": len(rows),
+        }
+
+
+def _first_days(ledger: list[Row]) -> dict[str, Any]:
+    return {row["customer_id"]: row["first_day"] for row in customer_history(ledger)}
+
+
+def customers_by_day(ledger: list[Row]) -> Iterable[Row]:
+    """Built in: who ordered on a day, for the first time or again."""
+    first = _first_days(ledger)
+    placed = [row for row in of_kind(ledger, "placed") if row["customer_id"] is not None]
+    for (day,), rows in grouped(placed, lambda r: (r["booked_at"].date(),)):
+        who = {row["customer_id"] for row in rows}
+        new = {each for each in who if first[each] == day}
+        yield {
+            "day": day,
+            "customers": len(who),
+            "new": len(new),
+            "returning": len(who - new),
+        }
+
+
+def cohorts(ledger: list[Row]) -> Iterable[Row]:
+    """Built in: what became of the customers of a month."""
+    first = _first_days(ledger)
+
+    def key(row: Row) -> tuple[Any, ...]:
+        day, began = row["booked_at"].date(), first.get(row["customer_id"])
+        if began is None:
+            return None, None, row["currency"]
+        months = (day.year - began.year) * 12 + day.month - began.month
+        return began.replace(day=1), months, row["currency"]
+
+    known = [row for row in ledger if row["customer_id"] is not None]
+    for (cohort, months, currency), rows in grouped(known, key):
+        yield {
+            "cohort": cohort,
+            "months": months,
+            "currency": currency,
+            "customers": len({row["customer_id"] for row in of_kind(rows, "placed")}),
+            "net": total(rows),
+        }
+
+
+def repeat_rate(ledger: list[Row]) -> Iterable[Row]:
+    """Built in: how many customers came back."""
+    customers = list(customer_history(ledger))
+    if customers:
+        returned = sum(row["days"] > 1 for row in customers)
+        yield {
+            "scope": "all",
+            "customers": len(customers),
+            "returned": returned,
+            "rate": quotient(returned, len(customers)),
+            "orders": sum(row["orders"] for row in customers),
+        }
+
+
+def tiers(ledger: list[Row]) -> Iterable[Row]:
+    """A user's view over a view: customers by how often they ordered."""
+    for (orders, currency), rows in grouped(
+        customer_value(ledger), lambda r: (r["orders"], r["currency"])
+    ):
+        if len(rows) < 2:
+            continue
+        worth = [row["net"] for row in rows]
+        yield {
+            "orders": orders,
+            "currency": currency,
+            "customers": len(rows),
+            "middle": between(worth, Decimal("0.5")),
+            "best": max(worth),
+            "net": sum(worth, ZERO),
+        }
+
+
 def shelf(ledger: list[Row]) -> Iterable[Row]:
     """A user's view of the ledger: averages, a ratio, NULL keys, sums of nothing."""
     for (customer, product), rows in grouped(ledger, lambda r: (r["customer_id"], r["product_id"])):
@@ -250,6 +369,13 @@ VIEWS: dict[str, tuple[str, Callable[[list[Row]], Iterable[Row]]]] = {
     "customer_value": ("customer_id currency orders net", customer_value),
     "order_funnel": ("day placed paid shipped delivered cancelled", order_funnel),
     "country_sales": ("country currency orders net", country_sales),
+    "basket_by_day": ("day currency orders median p90 largest", basket_by_day),
+    "customer_days": ("customer_id day currency orders net", customer_days),
+    "customer_history": ("customer_id first_day last_day days orders", customer_history),
+    "customers_by_day": ("day customers new returning", customers_by_day),
+    "cohorts": ("cohort months currency customers net", cohorts),
+    "repeat_rate": ("scope customers returned rate orders", repeat_rate),
+    "tiers": ("orders currency customers middle best net", tiers),
     "shelf": (
         "customer_id product_id movements lands taken mean pieces refunds share",
         shelf,
@@ -266,7 +392,7 @@ VIEWS: dict[str, tuple[str, Callable[[list[Row]], Iterable[Row]]]] = {
 }
 """Name to columns and rows: the built-in views and those that a user might add."""
 
-OF_ORDERS = {"order_funnel", "doors"}
+OF_ORDERS = {"order_funnel", "basket_by_day", "doors"}
 
 USER_VIEWS = {
     "shelf": """
@@ -291,5 +417,9 @@ USER_VIEWS = {
           arg_max(order_id, amount) AS largest, arg_min(order_id, amount) AS smallest,
           sum(amount) AS net
         FROM ledger GROUP BY kind, country HAVING count(*) > 1""",
+    "tiers": """
+        SELECT orders, currency, count(*) AS customers, median(net) AS middle, max(net) AS best,
+          sum(net) AS net
+        FROM customer_value GROUP BY ALL HAVING count(*) > 1""",
 }
 """The SQL of the views that a user might add, next to what they mean."""
