@@ -50,10 +50,11 @@ def views(home: Place, name: str | None = None, **given: Any) -> dict[str, Any]:
         kept = _kept(lake, line, name)
         wanted = registry.current_views(lake.home)
         zone = business_zone(lake.home.path)
+        own = any(lake.home.views.glob("*.sql"))
     if name is not None and name not in line.views:
         known = ", ".join(sorted(line.views))
         raise UsageError(f"{name!r} is no view that is live; there are {known or 'none'}")
-    built_in = load_views(BUILTIN_VIEWS, zone=zone)
+    built_in = load_views(BUILTIN_VIEWS, zone=zone) if own else wanted
     return {
         "logic": line.logic,
         "business_zone": zone,
@@ -104,11 +105,13 @@ def _kept(lake: Lake, line: Generation, only: str | None) -> dict[str, dict[str,
     found = {}
     for name in (*TABLES, *line.views) if only is None else (only,):
         base, delta = line.base_table(name), line.delta_table(name)
-        added = int(lake.row(f"SELECT count(*) FROM {delta}")[0])
-        held = int(lake.row(f"SELECT count(*) FROM {base}")[0]) + added
+        rows, held, added = lake.row(
+            f"SELECT (SELECT count(*) FROM ({line.select(name)})), "
+            f"(SELECT count(*) FROM {base}), (SELECT count(*) FROM {delta})"
+        )
         found[name] = {
-            "rows": int(lake.row(f"SELECT count(*) FROM ({line.select(name)})")[0]),
-            "stored_rows": held,
+            "rows": rows,
+            "stored_rows": held + added,
             "bytes": sizes.get(name, 0),
             "rows_a_commit": round(added / commits) if commits else None,
         }

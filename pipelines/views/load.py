@@ -136,7 +136,23 @@ class _Loading:
             _check_off(path, text)
             return None
         where = str(path)
-        view = parse_view(path.stem, filled(text, self._zone), where=where, known=self.view)
+        replaced: list[Path] = []
+
+        def known(name: str) -> View | None:
+            other = self._paths.get(name)
+            if built_in and other is not None and other.parent != BUILTIN_VIEWS:
+                replaced.append(other)
+            return self.view(name)
+
+        try:
+            view = parse_view(path.stem, filled(text, self._zone), where=where, known=known)
+        except ViewError as error:
+            if not replaced:
+                raise
+            raise ViewError(
+                f"{replaced[-1]}: changes what the built-in view {path.stem} reads: {error}; keep "
+                f"its columns, or switch {path.stem} off with a file {path.name} that says `-- off`"
+            ) from error
         for rules in view.zones:
             try_zone(rules, where)
         if not built_in:  # those the tests try

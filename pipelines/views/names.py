@@ -20,7 +20,7 @@ class Names:
     """Resolves column names of what a view reads and earlier names of the SELECT list.
 
     As in DuckDB, a column comes before a name that the SELECT list gives. The columns of a joined
-    view become `alias.column`.
+    view keep its alias.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Names:
             both = f"{self._qualifier}.{name} or {self._alias}.{name}"
             refuse(self._where, node, f"is a column of both; write {both}")
         if there and table in {"", self._alias}:
-            return exp.column(exp.to_identifier(f"{self._alias}.{name}", quoted=False))
+            return exp.column(exp.to_identifier(name, quoted=False), table=self._alias)
         if node.args.get("db") or table not in {"", self._qualifier}:
             refuse(self._where, node, f"is not a column of {self._source}; write {node.name}")
         if name in self.columns:

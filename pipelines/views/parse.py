@@ -105,7 +105,7 @@ def _compiled(
     outputs = _outputs([name for name, _ in items], virtual, derived)
     shown_if = None if seen is None else derived.condition(seen)
     refuse_unknown_kinds(where, select)
-    used = {**rows.zones, **derived.zones}
+    used = {**reads.zones, **rows.zones, **derived.zones}
     return View(
         name=name,
         text=sql,
@@ -287,18 +287,30 @@ def _normalised(
     select: exp.Select,
     having: exp.Expression | None,
 ) -> str:
-    selected = ", ".join(f'{_text(node, "duckdb")} AS "{name}"' for name, node in items)
+    def text(node: exp.Expression) -> str:
+        if reads.join is None:
+            return _text(node, "duckdb")
+        return _text(node.transform(lambda each: _of_left(each, reads.name)), "duckdb")
+
+    selected = ", ".join(f'{text(node)} AS "{name}"' for name, node in items)
     clause = select.args.get("where")
     where = ""
     if clause is not None:
-        where = f" WHERE {_text(reads.names.resolve(clause.this, {}), 'duckdb')}"
+        where = f" WHERE {text(reads.names.resolve(clause.this, {}))}"
     joined = ""
     if reads.join is not None:
-        pairs = (f'"{ours}" = "{reads.join.alias}.{its}"' for ours, its in reads.join.on)
-        joined = f' LEFT JOIN "{reads.join.view}" ON {" AND ".join(pairs)}'
+        join = reads.join
+        pairs = (f'"{reads.name}"."{a}" = "{join.alias}"."{b}"' for a, b in join.on)
+        joined = f' LEFT JOIN "{join.view}" AS "{join.alias}" ON {" AND ".join(pairs)}'
     places = ", ".join(str(place + 1) for place in keys)
-    seen = "" if having is None else f" HAVING {_text(having, 'duckdb')}"
+    seen = "" if having is None else f" HAVING {text(having)}"
     return f'SELECT {selected} FROM "{reads.name}"{joined}{where} GROUP BY {places}{seen}'
+
+
+def _of_left(node: exp.Expression, name: str) -> exp.Expression:
+    """A plain column as one of the view that the other is joined to."""
+    plain = isinstance(node, exp.Column) and not node.table
+    return exp.column(node.this.copy(), table=name) if plain else node
 
 
 def _text(node: exp.Expression, dialect: str) -> str:

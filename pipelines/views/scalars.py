@@ -52,15 +52,16 @@ def derived_expressions(
 
 
 def _column(at: Expressions, node: exp.Expression) -> Typed:
-    kind = at.columns.get(node.name)
+    beside = "" if at.derived or not node.table else f"{node.table}."
+    name = f"{beside}{node.name}"
+    kind = at.columns.get(name)
     if kind is None or (at.derived and not node.args.get("table")):
-        name = node.name
         at.refuse(
-            exp.column(name),
+            exp.column(node.name),
             "is neither a GROUP BY key nor inside an aggregate; "
             f"add it to GROUP BY, or write sum({name}) or count({name})",
         )
-    column = exp.column(exp.to_identifier(node.name, quoted=True))
+    column = exp.column(exp.to_identifier(name, quoted=True))
     return Typed(column, column.copy(), kind)
 
 

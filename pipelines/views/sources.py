@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from headrace.pipelines.views.view import View
+    from headrace.schemas.zones import ZoneRules
 
     Known = Callable[[str], View | None]
     """The other view of that name, compiled; None if there is none."""
@@ -39,12 +40,14 @@ class Source:
         columns: name to DuckDB type; those of a joined view as `alias.column`.
         names: resolves what the text calls them.
         join: the joined view.
+        zones: the rules of time zones that the views use which it reads.
     """
 
     name: str
     columns: Mapping[str, str]
     names: Names
     join: Join | None
+    zones: Mapping[str, ZoneRules]
 
 
 def source(select: exp.Select, where: str, known: Known) -> Source:
@@ -62,7 +65,8 @@ def source(select: exp.Select, where: str, known: Known) -> Source:
     alias = table.alias_or_name.lower()
     joins = select.args.get("joins") or []
     if not joins:
-        return Source(name, columns, Names(where, name, alias, columns), None)
+        zones = {} if inner is None else {z.name: z for z in inner.zones}
+        return Source(name, columns, Names(where, name, alias, columns), None, zones)
     if inner is None:
         refuse(where, joins[0].this, _ALONE.format(source=name))
     if len(joins) > 1:
@@ -128,6 +132,7 @@ def _joined(
         {**columns, **{f"{other_alias}.{c}": kind for c, kind in theirs.items()}},
         names,
         Join(other, other_alias, on, tuple(theirs)),
+        {zone.name: zone for zone in (*left.zones, *inner.zones)},
     )
 
 
@@ -151,8 +156,8 @@ def _pairs(
         if not all(isinstance(side, exp.Column) for side in written):
             refuse(where, part, "is not an equality of two columns; put conditions into WHERE")
         sides = [names.resolve(side, {}) for side in written]
-        ours = [s.name for s in sides if not s.name.startswith(f"{other}.")]
-        its = [s.name.removeprefix(f"{other}.") for s in sides if s.name.startswith(f"{other}.")]
+        ours = [side.name for side in sides if side.table != other]
+        its = [side.name for side in sides if side.table == other]
         if len(ours) != 1:
             refuse(where, part, f"compares columns of one side; write {alias}.a = {other}.b")
         yield ours[0], its[0]

@@ -71,10 +71,15 @@ def _written(con: duckdb.DuckDBPyConnection, view: View, where: str) -> Counter[
     try:
         return _answer(con, _text_of(view, where))
     except duckdb.Error as error:
-        said = str(error).splitlines()[0]
+        said = str(error).splitlines()[0].rstrip(".")
+        remedy = "Write it so that DuckDB does; with GROUP BY ALL, it may help to name the keys"
+        for name in {c.name for c in view.outputs} & {view.source, *view.inner}:
+            remedy = (
+                f"{name} is the name of a column here and of what is read, and DuckDB takes it for "
+                "the latter; give the column another name"
+            )
         raise ViewError(
-            f"{where}: DuckDB does not accept it as it is written: {said}. Write it so that DuckDB "
-            "does; with GROUP BY ALL, it may help to name the keys"
+            f"{where}: DuckDB does not accept it as it is written: {said}. {remedy}"
         ) from error
 
 

@@ -220,8 +220,10 @@ def views(reader: Reader) -> None:
     reader.stand_ins = {"headrace init": "headrace --home another init"}
     own = reader.headrace.home / "views"
     own.mkdir(exist_ok=True)
-    text = "SELECT country, count(*) AS movements FROM ledger GROUP BY country"
-    (own / "mine.sql").write_text(text, encoding="utf-8")
+    page = (ROOT / "docs/guides/views.md").read_text("utf-8")
+    for name, text in re.findall(r"```sql\n-- headrace-data/views/(\w+\.sql)(.*?)```", page, re.S):
+        (own / name).write_text(f"-- {text}", encoding="utf-8")
+    assert len(list(own.iterdir())) > 3
 
 
 SCENES: Mapping[str, Scene] = {

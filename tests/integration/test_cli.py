@@ -152,7 +152,8 @@ def test_verify_prints_the_certificate_that_status_shows(
     assert verify["cells"] > verify["rows"] > 100
     assert set(verify["by_view"]) == {
         "orders", "ledger", "revenue_by_day", "revenue_by_minute", "product_sales",
-        "customer_value", "order_funnel", "country_sales",
+        "customer_value", "order_funnel", "country_sales", "basket_by_day", "customer_days",
+        "customer_history", "customers_by_day", "cohorts", "repeat_rate",
     }  # fmt: skip
     stored = headrace.json("status")["certificate"]
     assert (stored["equal"], stored["position"]) == (True, verify["position"])

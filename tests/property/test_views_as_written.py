@@ -307,6 +307,12 @@ def test_a_product_that_the_largest_events_overflow_is_refused_when_it_is_loaded
         try_view(view, "views/mine.sql")
 
 
+def test_a_column_with_the_name_of_what_is_read_is_told() -> None:
+    text = "SELECT channel, count(*) AS orders, sum(net) / orders AS mean FROM orders GROUP BY 1"
+    with pytest.raises(ViewError, match="orders is the name of a column here and of what is read"):
+        try_view(parse_view("mine", text, where="views/mine.sql"), "views/mine.sql")
+
+
 def test_a_text_that_duckdb_does_not_accept_is_refused() -> None:
     text = (
         "SELECT currency, CASE WHEN currency = 'EUR' THEN sum(amount) END AS x "

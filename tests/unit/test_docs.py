@@ -31,6 +31,7 @@ from headrace.pipelines.quality.verify import verify
 from headrace.pipelines.serving import query as serving
 from headrace.pipelines.speed.layer import Speed
 from headrace.pipelines.views.load import BUILTIN_VIEWS, load_views, parse_view
+from headrace.pipelines.views.trial import try_view
 from headrace.schemas.decode import decode
 from tests.unit.pages import PAGES, ROOT, name_of, page_text
 
@@ -159,7 +160,9 @@ def test_the_readme_names_every_command() -> None:
 
 @pytest.mark.parametrize("snippet", snippets("view"))
 def test_every_view_in_the_pages_can_be_maintained(snippet: Snippet) -> None:
-    view = parse_view("mine", snippet.code, where=snippet.page)
+    built_in = load_views(BUILTIN_VIEWS)
+    view = parse_view("mine", snippet.code, where=snippet.page, known=built_in.get)
+    try_view(view, snippet.page)
     assert view.keys
     assert view.partials
 

@@ -33,7 +33,9 @@ from headrace.pipelines.processes import ROOT
 from headrace.pipelines.settings import Settings
 from headrace.pipelines.speed import shards
 from headrace.pipelines.speed.shards import Part
-from headrace.pipelines.views.load import BUILTIN_VIEWS, load_views, parse_view
+from headrace.pipelines.views.load import BUILTIN_VIEWS, load_views
+from headrace.pipelines.views.packed import pack as pack_views
+from headrace.pipelines.views.packed import unpack
 from headrace.schemas.tables import TYPED_COLUMNS
 from tests.conformance.streams import combined
 from tests.e2e.command import Headrace
@@ -43,10 +45,7 @@ HERE = Address.parse("kafka://localhost:9092/orders")
 PARTITIONS = 3
 LONGEST = 1 << 20
 SECRETS = ("kafka_sasl_password", "kafka_ssl_password")
-VIEWS = {
-    **load_views(BUILTIN_VIEWS),
-    **{name: parse_view(name, sql, where=name) for name, sql in oracle.USER_VIEWS.items()},
-}
+VIEWS = unpack(pack_views(load_views(BUILTIN_VIEWS)) | oracle.USER_VIEWS, "the view")
 
 
 def chosen(**given: Any) -> Settings:
