@@ -11,11 +11,12 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from headrace.pipelines.views.stacked import over_views, rows_of
+import pyarrow as pa
+
+from headrace.pipelines.views.stacked import over_views, read_by_views, rows_of
 
 if TYPE_CHECKING:
     import duckdb
-    import pyarrow as pa
 
     from headrace.pipelines.generations.generation import Generation
     from headrace.pipelines.views.load import View
@@ -36,41 +37,104 @@ def with_views_over_views(
         rows: for `orders`, `ledger` and each view over them, the rows to add.
     """
     made = dict(rows)
-    for name, view in over_views(line.views).items():
-        if any(inner in made and made[inner].num_rows for inner in view.inner):
-            made[name] = _change(lake, engine, line, view, made)
+    outer = over_views(line.views)
+    near = {name: _Near(lake, engine, line, name) for name in read_by_views(outer)}
+    for name, view in outer.items():
+        fresh = {inner: made[inner] for inner in view.inner if inner in made}
+        if any(table.num_rows for table in fresh.values()):
+            made[name] = _change(engine, line, view, fresh, near)
     return made
 
 
 def _change(
-    lake: duckdb.DuckDBPyConnection,
     engine: duckdb.DuckDBPyConnection,
     line: Generation,
     view: View,
-    rows: Mapping[str, pa.Table],
+    fresh: Mapping[str, pa.Table],
+    near: Mapping[str, _Near],
 ) -> pa.Table:
     by = _touched_by(view, line)
-    fresh = {f"_new_{name}": rows[name] for name in by if name in rows}
-    with _registered(engine, fresh):
-        touched = engine.execute(
-            " UNION ".join(
-                f"SELECT {_numbered(columns)} FROM _new_{name}"
-                for name, columns in by.items()
-                if name in rows
+    tables = {f"_new_{name}": table for name, table in fresh.items()}
+    with _registered(engine, tables):
+        for name, columns in by.items():
+            # Values of the same columns, whichever of the views they were touched in.
+            touched = " UNION ".join(
+                f"SELECT {_numbered(columns, others)} FROM _new_{other}"
+                for other, others in by.items()
+                if other in fresh
             )
-        ).to_arrow_table()
-    with _registered(lake, {"_touched": touched}):
-        near = {
-            f"_near_{name}": lake.execute(_near(line, name, columns)).to_arrow_table()
-            for name, columns in by.items()
-        }
+            tables[f"_near_{name}"] = near[name].rows(columns, touched)
     for name in by:
-        fresh.setdefault(f"_new_{name}", near[f"_near_{name}"].schema.empty_table())
+        tables.setdefault(f"_new_{name}", tables[f"_near_{name}"].schema.empty_table())
     before = _rows(view, line, "(FROM _near_{0})")
     after = _rows(view, line, "(FROM _near_{0} UNION ALL BY NAME FROM _new_{0})")
     weighted = f"(SELECT *, -1 AS _weight FROM {before} UNION ALL SELECT *, 1 FROM {after})"
-    with _registered(engine, {**fresh, **near}):
+    with _registered(engine, tables):
         return engine.execute(view.partial_sql(weighted, weight="_weight")).to_arrow_table()
+
+
+class _Near:
+    """The partial rows of an inner view as they were before, as far as they were asked for.
+
+    They are found by columns that all who read the view have in common, so that they are read from
+    the lake once. To have more of them than were touched is no harm: what is the same on both sides
+    cancels out.
+    """
+
+    def __init__(
+        self,
+        lake: duckdb.DuckDBPyConnection,
+        engine: duckdb.DuckDBPyConnection,
+        line: Generation,
+        name: str,
+    ) -> None:
+        self._lake = lake
+        self._engine = engine
+        self._line = line
+        self._name = name
+        wanted = [
+            _touched_by(view, line)[name]
+            for view in over_views(line.views).values()
+            if name in view.inner
+        ]
+        self._columns = [c for c in wanted[0] if all(c in each for each in wanted)] or None
+        self._known: pa.Table | None = None
+        self._rows: pa.Table | None = None
+
+    def rows(self, columns: list[str], touched: str) -> pa.Table:
+        """Those that are touched, and perhaps more.
+
+        Args:
+            columns: the columns by which it is known what is touched.
+            touched: a SELECT (for the engine) of their values, under their names.
+        """
+        if self._columns is None:  # nothing in common
+            return self._read(columns, self._engine.execute(touched).to_arrow_table())
+        listed = ", ".join(f'"{c}"' for c in self._columns)
+        held = {} if self._known is None else {"_known": self._known}
+        new = f"SELECT DISTINCT {listed} FROM ({touched})"
+        with _registered(self._engine, held):
+            missing = self._engine.execute(
+                f"{new} EXCEPT FROM _known" if held else new
+            ).to_arrow_table()
+        if self._known is None or self._rows is None:
+            self._known, self._rows = missing, self._read(self._columns, missing)
+        elif missing.num_rows:
+            more = self._read(self._columns, missing)
+            self._known = pa.concat_tables([self._known, missing])
+            self._rows = pa.concat_tables([self._rows, more])
+        return self._rows
+
+    def _read(self, columns: list[str], touched: pa.Table) -> pa.Table:
+        view = self._line.views[self._name]
+        same = " AND ".join(f'p."{c}" IS NOT DISTINCT FROM t."{c}"' for c in columns)
+        found = f"EXISTS (SELECT 1 FROM _touched AS t WHERE {same})"
+        if not self._line.position.total:
+            found = "false"
+        with _registered(self._lake, {"_touched": touched}):
+            return self._lake.execute(
+                f"SELECT * FROM ({self._line.partial_rows(view)}) AS p WHERE {found}"
+            ).to_arrow_table()
 
 
 def _touched_by(view: View, line: Generation) -> dict[str, list[str]]:
@@ -83,23 +147,14 @@ def _touched_by(view: View, line: Generation) -> dict[str, list[str]]:
     }
 
 
-def _near(line: Generation, name: str, columns: list[str]) -> str:
-    """The partial rows of a view that are touched, as they were before."""
-    view = line.views[name]
-    same = " AND ".join(
-        f'p."{column}" IS NOT DISTINCT FROM t.k{nth}' for nth, column in enumerate(columns)
-    )
-    found = f"EXISTS (SELECT 1 FROM _touched AS t WHERE {same})" if line.position.total else "false"
-    return f"SELECT * FROM ({line.partial_rows(view)}) AS p WHERE {found}"
-
-
 def _rows(view: View, line: Generation, partials: str) -> str:
     """What the view reads, if these are the partial rows of the views that it reads."""
     return rows_of(view, lambda name: f"({line.views[name].served_sql(partials.format(name))})")
 
 
-def _numbered(columns: list[str]) -> str:
-    return ", ".join(f'"{column}" AS k{nth}' for nth, column in enumerate(columns))
+def _numbered(names: list[str], columns: list[str]) -> str:
+    """Columns under the names that the same values have in another view."""
+    return ", ".join(f'"{c}" AS "{name}"' for name, c in zip(names, columns, strict=True))
 
 
 @contextlib.contextmanager

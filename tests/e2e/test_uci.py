@@ -41,8 +41,14 @@ WRITE_OFFS = 1_336
 
 VIEWS = [
     "revenue_by_day", "revenue_by_minute", "product_sales", "customer_value", "order_funnel",
-    "country_sales", "orders",
+    "country_sales", "basket_by_day", "customers_by_day", "cohorts", "repeat_rate", "monthly",
+    "orders",
 ]  # fmt: skip
+MONTHLY = """
+    SELECT date_trunc('month', placed_at) AS month, count(*) AS placed,
+      count(DISTINCT customer_id) AS customers, max(gross) AS largest, median(gross) AS median,
+      quantile_disc(gross, 0.9) AS p90
+    FROM orders WHERE placed_at IS NOT NULL GROUP BY month"""
 
 pytestmark = [pytest.mark.spark, pytest.mark.thorough, pytest.mark.xdist_group("spark")]
 
@@ -89,9 +95,56 @@ def check_truth(home: Path) -> None:
     assert (Decimal(net), int(orders), countries) == (TOTAL, ORDERS, COUNTRIES)
 
 
+def by_month(days: list[Path]) -> dict[str, tuple[int, int, Decimal, Decimal, Decimal]]:
+    """Orders, distinct customers, largest, median and 90th percentile of each month, by Polars.
+
+    Straight from the files: an order is an invoice with lines of a quantity above 0, neither a
+    return (`C…`) nor an adjustment (`A…`). Money is counted in whole ten-thousandths.
+    """
+    import polars as pl
+
+    lines = pl.concat([pl.read_csv(day, infer_schema=False) for day in days])
+    sold = lines.with_columns(
+        quantity=pl.col("Quantity").cast(pl.Int64),
+        price=(pl.col("UnitPrice").cast(pl.Decimal(18, 4)) * 10_000).cast(pl.Int64),
+    ).filter((pl.col("quantity") > 0) & ~pl.col("InvoiceNo").str.contains("^[CA]"))
+    orders = sold.group_by("InvoiceNo").agg(
+        month=pl.col("InvoiceDate").min().str.slice(0, 7),
+        customer=pl.col("CustomerID").drop_nulls().first(),
+        gross=(pl.col("quantity") * pl.col("price")).sum(),
+    )
+    found = {}
+    for (month,), rows in orders.group_by("month"):
+        worth = sorted(rows["gross"].to_list())
+        count = len(worth)
+        twice = worth[(count - 1) // 2] + worth[count // 2]
+        found[str(month)] = (
+            count,
+            rows["customer"].drop_nulls().n_unique(),
+            Decimal(worth[-1]).scaleb(-4),
+            (Decimal(twice) / 2).scaleb(-4),
+            Decimal(worth[-(-9 * count // 10) - 1]).scaleb(-4),
+        )
+    return found
+
+
+def check_months(home: Path, days: list[Path]) -> None:
+    """Check a user's view of distinct customers, largest order and median basket."""
+    listed = "strftime(month, '%Y-%m'), placed, customers, largest, median, p90"
+    found = {
+        month: (int(placed), int(customers), Decimal(most), Decimal(median), Decimal(p90))
+        for month, placed, customers, most, median, p90 in Headrace(home).rows(
+            f"SELECT {listed} FROM monthly"
+        )
+    }
+    assert found == by_month(days)
+
+
 def test_a_year_of_a_real_shop_is_exact_by_batch_speed_and_replay(
     home: Path, days: list[Path]
 ) -> None:
+    (home / "views").mkdir(parents=True)
+    (home / "views" / "monthly.sql").write_text(MONTHLY, encoding="utf-8")
     first = call(home, "import", "uci-online-retail", *days[:FIRST])
     batch = call(home, "batch")
     assert (batch["engine"], batch["events"]) == ("spark", first["accepted"])
@@ -102,6 +155,7 @@ def test_a_year_of_a_real_shop_is_exact_by_batch_speed_and_replay(
     speed = call(home, "speed", "--once")
     assert speed["events"] == rest["accepted"]
     check_truth(home)
+    check_months(home, days)
     before = numbers(home)
     proof = call(home, "verify")
     assert (proof["equal"], proof["wrong"]) == (True, 0)
@@ -124,4 +178,5 @@ def test_a_year_of_a_real_shop_is_exact_by_batch_speed_and_replay(
     assert again["published"] is True, again
     assert numbers(home) == before
     check_truth(home)
+    check_months(home, days)
     assert call(home, "verify")["equal"] is True
