@@ -63,7 +63,7 @@ def _change(
                 for other, others in by.items()
                 if other in fresh
             )
-            tables[f"_near_{name}"] = near[name].rows(columns, touched)
+            tables[f"_near_{name}"] = near[name].rows(list(dict.fromkeys(columns)), touched)
     for name in by:
         tables.setdefault(f"_new_{name}", tables[f"_near_{name}"].schema.empty_table())
     before = _rows(view, line, "(FROM _near_{0})")
@@ -97,7 +97,8 @@ class _Near:
             for view in over_views(line.views).values()
             if name in view.inner
         ]
-        self._columns = [c for c in wanted[0] if all(c in each for each in wanted)] or None
+        shared = (c for c in wanted[0] if all(c in each for each in wanted))
+        self._columns = list(dict.fromkeys(shared)) or None
         self._known: pa.Table | None = None
         self._rows: pa.Table | None = None
 
@@ -153,8 +154,12 @@ def _rows(view: View, line: Generation, partials: str) -> str:
 
 
 def _numbered(names: list[str], columns: list[str]) -> str:
-    """Columns under the names that the same values have in another view."""
-    return ", ".join(f'"{c}" AS "{name}"' for name, c in zip(names, columns, strict=True))
+    """Columns under the names that the same values have in another view, each name once.
+
+    A column may be joined to two others. What one of them finds is enough, and perhaps too much.
+    """
+    named = dict(reversed(list(zip(names, columns, strict=True))))
+    return ", ".join(f'"{c}" AS "{name}"' for name, c in named.items())
 
 
 @contextlib.contextmanager

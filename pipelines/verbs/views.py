@@ -46,14 +46,14 @@ def views(home: Place, name: str | None = None, **given: Any) -> dict[str, Any]:
 
     with opened(home, read_only=True, **given) as lake, lake.reading():
         line = registry.read(lake)
+        if name is not None and name not in line.views:
+            known = ", ".join(sorted(line.views))
+            raise UsageError(f"{name!r} is no view that is live; there are {known or 'none'}")
         behind = line.position != Log(lake).end()
         kept = _kept(lake, line, name)
         wanted = registry.current_views(lake.home)
         zone = business_zone(lake.home.path)
         own = any(lake.home.views.glob("*.sql"))
-    if name is not None and name not in line.views:
-        known = ", ".join(sorted(line.views))
-        raise UsageError(f"{name!r} is no view that is live; there are {known or 'none'}")
     built_in = load_views(BUILTIN_VIEWS, zone=zone) if own else wanted
     return {
         "logic": line.logic,

@@ -153,7 +153,7 @@ def test_a_duration_in_the_environment_may_be_plain_seconds(filled_home: Path) -
     ("sql", "word"),
     [
         ("SELECT customer_id, sum(nope) AS n FROM ledger GROUP BY customer_id", "nope"),
-        ("SELECT customer_id, max(amount) AS n FROM ledger GROUP BY customer_id", "max"),
+        ("SELECT customer_id, stddev(amount) AS n FROM ledger GROUP BY customer_id", "stddev"),
         ("SELECT 1", "mine.sql"),
         ("SELEC", "mine.sql"),
     ],

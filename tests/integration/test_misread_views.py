@@ -10,12 +10,12 @@ from sqlglot import exp
 
 from headrace.pipelines.batch import run as batch
 from headrace.pipelines.errors import SeamError
-from headrace.pipelines.generations import generation, registry
+from headrace.pipelines.generations import registry
 from headrace.pipelines.quality.verify import verify
 from headrace.pipelines.replay import build, promote
 from headrace.pipelines.serving.query import Serving
 from headrace.pipelines.views import load as views
-from headrace.pipelines.views import parse, scalars
+from headrace.pipelines.views import packed, parse, scalars
 from tests.conformance.paths import append, run_speed
 from tests.e2e.orders import events
 
@@ -39,7 +39,7 @@ def _dropped(at: Expressions, node: exp.Expression) -> Typed:
 @pytest.fixture
 def misread(make_lake: MakeLake) -> Iterator[Lake]:
     """A lake whose live generation was made by that version, and has events to come."""
-    generation._stored_view.cache_clear()
+    packed.stored_view.cache_clear()
     with pytest.MonkeyPatch.context() as earlier:
         earlier.setitem(scalars._ROW_RULES, exp.Like, _dropped)
         earlier.setattr(parse, "_misread", lambda _: [])
@@ -48,9 +48,9 @@ def misread(make_lake: MakeLake) -> Iterator[Lake]:
         append(made, events(12, seed=4))
         run_speed(made)
         append(made, events(4, seed=5))
-    generation._stored_view.cache_clear()
+    packed.stored_view.cache_clear()
     yield made
-    generation._stored_view.cache_clear()
+    packed.stored_view.cache_clear()
 
 
 def test_nothing_is_answered_or_added_from_a_view_that_was_misread(misread: Lake) -> None:

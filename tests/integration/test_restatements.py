@@ -132,7 +132,9 @@ def test_late_events_revise_a_closed_day_and_the_ledger_says_by_how_much(lake: L
     assert found["revenue_by_day", "net"] == (day, "20.0000", "20.1000", "late events", 1)
     assert found["revenue_by_day", "orders"] == (day, "1", "2", "late events", 1)
     assert found["order_funnel", "placed"] == ({"day": "2026-03-01"}, "1", "2", "late events", 1)
-    assert {view for view, _ in found} == {"revenue_by_day", "revenue_by_minute", "order_funnel"}
+    assert {view for view, _ in found} == {
+        "revenue_by_day", "revenue_by_minute", "order_funnel", "basket_by_day", "customer_days",
+    }  # fmt: skip
     assert done is not None
     assert (done.restated, done.revised) == (None, len(found)), "nothing was served at the cut"
     (ends,) = lake.rows("SELECT DISTINCT to_position, cells FROM sys.restatements")

@@ -18,7 +18,7 @@ from tests.halves import first
 from tests.unit.view_samples import by_currency, view
 
 LOCAL = "booked_at AT TIME ZONE 'UTC' AT TIME ZONE 'Europe/Berlin'"
-DAILY = ("revenue_by_day", "revenue_by_minute", "order_funnel")
+DAILY = ("revenue_by_day", "revenue_by_minute", "order_funnel", "basket_by_day", "customer_days")
 
 
 def by(key: str) -> View:
@@ -94,7 +94,7 @@ def test_in_utc_the_built_in_views_know_of_no_zone(name: str) -> None:
     assert "ZONE" not in built_in.text.upper()
     assert "business_zone" not in built_in.text
     assert "(UTC)" in built_in.text
-    stamp = '"placed_at"' if name == "order_funnel" else '"booked_at"'
+    stamp = '"placed_at"' if name in {"order_funnel", "basket_by_day"} else '"booked_at"'
     plain = f"CAST({stamp} AS DATE)"
     assert (f"DATE_TRUNC('MINUTE', {stamp})" if "minute" in name else plain) in built_in.sql
 
