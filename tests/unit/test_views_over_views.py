@@ -91,8 +91,7 @@ def test_what_cannot_be_followed_is_refused_with_a_remedy(
         f"{D} LEFT OUTER JOIN {H} USING (customer_id)",
         "customer_days LEFT JOIN customer_history USING (customer_id)",
         "customer_days AS d LEFT JOIN customer_value AS v USING (customer_id, currency)",
-        "customer_days AS d LEFT JOIN country_sales AS c "
-        "ON d.currency = c.country AND d.currency = c.currency",
+        f"{D} LEFT JOIN country_sales AS c ON d.currency = c.country AND d.currency = c.currency",
     ],
 )
 def test_a_join_on_the_whole_key_is_taken_however_it_is_written(tmp_path: Path, read: str) -> None:
