@@ -53,7 +53,7 @@ KINDS = (*_WEIGHTS, "view")
 _WRITERS = ("append", "duplicate", "speed")
 _MOVERS = ("batch", "replay", "promote", "rollback", "maintain", "speed")
 _SHORT, _LONG = 15, 40
-_VIEWS = ("doors", "shelf")
+_VIEWS = ("doors", "shelf", "sizes", "tiers")
 
 
 @dataclass(frozen=True)

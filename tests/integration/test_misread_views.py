@@ -11,6 +11,7 @@ from sqlglot import exp
 from headrace.pipelines.batch import run as batch
 from headrace.pipelines.errors import SeamError
 from headrace.pipelines.generations import registry
+from headrace.pipelines.generations.generation import _suspect
 from headrace.pipelines.quality.verify import verify
 from headrace.pipelines.replay import build, promote
 from headrace.pipelines.serving.query import Serving
@@ -103,3 +104,24 @@ def test_a_view_without_that_is_not_touched(make_lake: MakeLake) -> None:
     append(lake, events(4, seed=4))
     run_speed(lake)
     assert registry.read(lake).misread == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "suspect"),
+    [
+        ("SELECT kind FROM ledger WHERE kind NOT LIKE 's%' GROUP BY 1", True),
+        ('-- min(x), HAVING\nSELECT sum(amount * 1.19) AS "max(" FROM ledger', True),
+        ("SELECT 'a JOIN b', sum(amount * 1.19) AS x FROM ledger", True),
+        ("SELECT quantile_disc(amount, 0.9) AS x FROM ledger GROUP BY 1", False),
+        ("SELECT sum(amount) AS x FROM ledger GROUP BY 1", False),
+    ],
+)
+def test_only_texts_that_an_earlier_version_could_have_misread_are_compiled(
+    text: str, suspect: bool
+) -> None:
+    assert _suspect(text) is suspect
+
+
+def test_to_answer_from_the_built_in_views_none_of_them_is_compiled() -> None:
+    for name, view in views.load_views(views.BUILTIN_VIEWS).items():
+        assert not _suspect(view.text), name
