@@ -25,6 +25,7 @@ from headrace.pipelines.position import Position
 from headrace.pipelines.progress import Report, quiet
 from headrace.pipelines.settings import business_zone
 from headrace.pipelines.views.load import BUILTIN_VIEWS, View, load_view
+from headrace.pipelines.views.lookups import content_sql
 from headrace.pipelines.views.stacked import rows_of
 from headrace.pipelines.views.written import get_ready, written_sql
 from headrace.schemas.tables import TABLES
@@ -95,7 +96,8 @@ def check_view(lake: Lake, file: Path, *, spark: bool = True, report: Report = q
     if not file.is_file():
         raise ViewError(f"{file}: there is no such file; name the .sql file of a view")
     folders = [folder for folder in (BUILTIN_VIEWS, lake.home.views) if folder.is_dir()]
-    view, views = load_view(file, *folders, zone=business_zone(lake.home.path))
+    zone, beside = business_zone(lake.home.path), lake.home.lookups
+    view, views = load_view(file, *folders, zone=zone, lookups=beside)
     folder = lake.home.staging / uuid.uuid4().hex
     folder.mkdir(parents=True)
     try:
@@ -121,6 +123,8 @@ def _tables(lake: Lake, view: View, views: Mapping[str, View]) -> Iterator[Gener
         if table not in made:
             if name in TABLES:
                 make(table, line.select(name))
+            elif views[name].lookup is not None:
+                make(table, content_sql(views[name]))
             else:
                 make(table, views[name].full_sql(rows_of(views[name], ready)))
         return f'"{table}"'

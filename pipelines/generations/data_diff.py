@@ -99,7 +99,7 @@ def keys_of(line: Generation, name: str) -> list[str]:
     """The columns that identify a row of `orders` or of a view."""
     if name == "orders":
         return ["order_id"]
-    return [c.name for c in line.views[name].keys]
+    return list(line.views[name].row_key)
 
 
 def _differing(

@@ -34,6 +34,8 @@ from headrace.pipelines.lake.unchanged import remembered
 from headrace.pipelines.position import Position, check_chain
 from headrace.pipelines.settings import business_zone
 from headrace.pipelines.views.filling import zones_moved, zones_of
+from headrace.pipelines.views.lookups import content_sql
+from headrace.pipelines.views.stacked import lookups
 
 if TYPE_CHECKING:
     from headrace.pipelines.views.load import View
@@ -54,7 +56,7 @@ def current_views(home: Home, extra: Path | None = None) -> dict[str, View]:
     from headrace.pipelines.views.load import BUILTIN_VIEWS, load_views
 
     own = [folder for folder in (extra or home.views,) if folder.is_dir()]
-    return load_views(BUILTIN_VIEWS, *own, zone=business_zone(home.path))
+    return load_views(BUILTIN_VIEWS, *own, zone=business_zone(home.path), lookups=home.lookups)
 
 
 def logic_of(views: Mapping[str, View]) -> str:
@@ -197,7 +199,10 @@ def create(
     texts = json.dumps(stored_texts(views))
     tx.execute(f"CREATE SCHEMA g{number}")
     tx.record("generations", number, tx.lake.clock(), logic_of(views), texts, origin)
-    _create_tables(tx, number, 1, table_columns(views), filling)
+    content = {
+        name: f"SELECT *, 1 FROM ({content_sql(view)})" for name, view in lookups(views).items()
+    }
+    _create_tables(tx, number, 1, table_columns(views), {**content, **filling})
     tx.record("bases", number, 1, tx.lake.clock(), cut.text(), 0, engine, seconds)
     return int(number)
 

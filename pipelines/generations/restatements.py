@@ -139,7 +139,7 @@ def revised(lake: Lake, line: Generation, staged: Staged) -> Changed:
     """
     start, end = line.cut, staged.cut
     views = {name: (view, key) for name, view in line.views.items()
-             if (key := _time_key(view)) is not None}  # fmt: skip
+             if (key := _time_key(view)) is not None and view.lookup is None}  # fmt: skip
     if not start.total or start == end or not views:
         return Changed(0, (), start, end, compared=bool(start.total))
     with lake.reading():
@@ -212,7 +212,7 @@ def _collected(
 
 
 def _view_cells(view: View, old: str, new: str, columns: Sequence[str] | None = None) -> str:
-    keys = [c.name for c in view.keys]
+    keys = list(view.row_key)
     listed = [c.name for c in view.outputs] if columns is None else columns
     measures = [name for name in listed if name not in keys]
     return data_diff.differing(view.name, keys, measures, old, new)

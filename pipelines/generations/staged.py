@@ -11,7 +11,8 @@ from headrace.pipelines.generations.generation import table_columns
 from headrace.pipelines.lake.connect import exactly, literal
 from headrace.pipelines.position import Position
 from headrace.pipelines.views.load import View
-from headrace.pipelines.views.stacked import over_views, rows_of
+from headrace.pipelines.views.lookups import content_sql
+from headrace.pipelines.views.stacked import lookups, over_views, rows_of
 
 if TYPE_CHECKING:
     import duckdb
@@ -40,9 +41,13 @@ class Staged:
         return f"({self.views[name].served_sql(self.relation(name))})"
 
     def complete(self, con: duckdb.DuckDBPyConnection) -> None:
-        """Make the views over views from the partials of the inner ones, whose files are there."""
+        """Make lookups, and views over views from the inner partials, whose files are there."""
+        for name, view in lookups(self.views).items():
+            self._write(con, name, f"SELECT *, 1 AS _rows FROM ({content_sql(view)})")
         for name, view in over_views(self.views).items():
-            select = view.partial_sql(rows_of(view, self.served))
-            path = self.folder / name / "part.parquet"
-            path.parent.mkdir(parents=True)
-            con.execute(f"COPY ({select}) TO {literal(path)} (FORMAT parquet, COMPRESSION zstd)")
+            self._write(con, name, view.partial_sql(rows_of(view, self.served)))
+
+    def _write(self, con: duckdb.DuckDBPyConnection, name: str, select: str) -> None:
+        path = self.folder / name / "part.parquet"
+        path.parent.mkdir(parents=True)
+        con.execute(f"COPY ({select}) TO {literal(path)} (FORMAT parquet, COMPRESSION zstd)")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from headrace.pipelines.views.stacked import lookups as lookups_of
 from headrace.pipelines.views.stacked import over_views, read_by_views, rows_of
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ def with_views_over_views(
     engine: duckdb.DuckDBPyConnection,
     line: Generation,
     rows: Mapping[str, pa.Table],
+    lookups: dict[str, pa.Table],
 ) -> dict[str, pa.Table]:
     """The rows that a commit adds to deltas, with those of views over views.
 
@@ -35,14 +37,19 @@ def with_views_over_views(
         engine: where to compute; only temporary objects are made.
         line: the generation as it stands in that transaction.
         rows: for `orders`, `ledger` and each view over them, the rows to add.
+        lookups: what is known of the generation's lookups, which never change; filled as needed.
     """
     made = dict(rows)
     outer = over_views(line.views)
     near = {name: _Near(lake, engine, line, name) for name in read_by_views(outer)}
+    for name in near.keys() & lookups_of(line.views).keys():
+        if name not in lookups:
+            lookups[name] = lake.execute(line.partial_rows(line.views[name])).to_arrow_table()
     for name, view in outer.items():
         fresh = {inner: made[inner] for inner in view.inner if inner in made}
         if any(table.num_rows for table in fresh.values()):
-            made[name] = _change(engine, line, view, fresh, near)
+            held = {inner: lookups[inner] for inner in view.inner if inner in lookups}
+            made[name] = _change(engine, line, view, fresh, near, held)
     return made
 
 
@@ -52,6 +59,7 @@ def _change(
     view: View,
     fresh: Mapping[str, pa.Table],
     near: Mapping[str, _Near],
+    held: Mapping[str, pa.Table],
 ) -> pa.Table:
     by = _touched_by(view, line)
     tables = {f"_new_{name}": table for name, table in fresh.items()}
@@ -64,7 +72,8 @@ def _change(
                 if other in fresh
             )
             tables[f"_near_{name}"] = near[name].rows(list(dict.fromkeys(columns)), touched)
-    for name in by:
+    tables |= {f"_near_{name}": table for name, table in held.items()}
+    for name in view.inner:
         tables.setdefault(f"_new_{name}", tables[f"_near_{name}"].schema.empty_table())
     before = _rows(view, line, "(FROM _near_{0})")
     after = _rows(view, line, "(FROM _near_{0} UNION ALL BY NAME FROM _new_{0})")
@@ -95,9 +104,9 @@ class _Near:
         wanted = [
             _touched_by(view, line)[name]
             for view in over_views(line.views).values()
-            if name in view.inner
+            if name in _touched_by(view, line)
         ]
-        shared = (c for c in wanted[0] if all(c in each for each in wanted))
+        shared = (c for c in (wanted[0] if wanted else ()) if all(c in each for each in wanted))
         self._columns = list(dict.fromkeys(shared)) or None
         self._known: pa.Table | None = None
         self._rows: pa.Table | None = None
@@ -140,7 +149,7 @@ class _Near:
 
 def _touched_by(view: View, line: Generation) -> dict[str, list[str]]:
     """Each view that is read, to the columns by whose values it is found what is touched."""
-    if view.join is None:
+    if view.join is None or line.views[view.join.view].lookup is not None:
         return {view.source: [c.name for c in line.views[view.source].keys]}
     return {
         view.source: [ours for ours, _ in view.join.on],

@@ -30,6 +30,7 @@ PLACES = {
     "catalog.sqlite": "the lake's catalog, if it is not in a database",
     "lake": "the lake's Parquet files",
     "views": "the user's own views",
+    "lookups": "tables of the user's own that views may join",
     "expectations": "the user's own expectations",
     "index": "events by order; a cache, made again when it is missing",
     "backups": "copies of the catalog",
@@ -110,6 +111,11 @@ class Home:
     def views(self) -> Path:
         """The folder with the user's own views."""
         return self.path / "views"
+
+    @property
+    def lookups(self) -> Path:
+        """The folder with the user's own lookups."""
+        return self.path / "lookups"
 
     @property
     def index(self) -> Path:

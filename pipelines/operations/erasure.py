@@ -87,7 +87,7 @@ def erase(
     wait = lake.settings.lock_wait.total_seconds()
     with lake.home.lock("batch", wait), lake.alone():
         found = _find(lake, customer, order)
-        columns = id_columns(lake)
+        columns = id_columns(lake, found.name)
         person = Person(
             found.name,
             _pseudonym(lake, found),

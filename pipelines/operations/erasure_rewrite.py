@@ -21,6 +21,7 @@ from headrace.pipelines.lake import data_files, rewritten
 from headrace.pipelines.lake.connect import literal
 from headrace.pipelines.log.erased import redacted
 from headrace.pipelines.operations.erasure_texts import TEXTS, Person, changed
+from headrace.pipelines.views.stacked import lookups, over_tables, over_views
 from headrace.pipelines.views.view import Aggregate, View
 from headrace.schemas.tables import TABLES
 
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from headrace.pipelines.lake.rewritten import Kept, Rewritten
 
 _EVENTS: Final = ("sys", "events")
-_ID: Final = r'(?:"?\w+"?\.)?"?customer_id"?'
 
 
 @dataclass(frozen=True)
@@ -52,37 +52,71 @@ class Found:
         return len(self.own) + len(self.mixed)
 
 
-def id_columns(lake: Lake) -> dict[tuple[str, str], frozenset[str]]:
+def id_columns(lake: Lake, customer: str | None = None) -> dict[tuple[str, str], frozenset[str]]:
     """Table of a generation to its columns that hold customers' ids.
 
     Raises:
-        ViewError: a view computes with them.
+        ViewError: a view computes with them, or a lookup names the customer.
     """
     found: dict[tuple[str, str], frozenset[str]] = {}
     for number in registry.numbers(lake):
-        for name in TABLES:
-            found[f"g{number}", name] = frozenset({"customer_id"})
-        for name, view in registry.stored_views(lake, number).items():
-            found[f"g{number}", name] = _keys(view, number)
+        held = {name: frozenset({"customer_id"}) for name in TABLES}
+        views = registry.stored_views(lake, number)
+        for view in lookups(views).values():
+            _refuse_named(lake, number, view, customer)
+        for name, view in {**over_tables(views), **over_views(views)}.items():
+            held[name] = _keys(view, number, held)
+        found |= {(f"g{number}", name): columns for name, columns in held.items()}
     return found
 
 
-def _keys(view: View, number: int) -> frozenset[str]:
-    """The keys and kept values of a view that are the customer's id as it is."""
-    plain = re.compile(rf"{_ID}|COALESCE\(\s*{_ID}\s*,\s*'[^']*'\s*\)", re.IGNORECASE)
-    harmless = re.compile(rf"{_ID}\s+IS\s+(NOT\s+)?NULL", re.IGNORECASE)
+def _refuse_named(lake: Lake, number: int, view: View, customer: str | None) -> None:
+    """Refuse where a lookup, whose content is a part of the logic, names the customer."""
+    texts = [c.name for c in view.outputs if c.type == "VARCHAR"]
+    if customer is None or not texts or number not in registry.with_tables(lake):
+        return
+    (base,) = lake.row(f"SELECT max(base) FROM sys.bases WHERE generation = {number}")
+    named = " OR ".join(f'"{c}" = {literal(customer)}' for c in texts)
+    table = f'g{number}."b{base}_{view.name}"'
+    if lake.row(f"SELECT count(*) FROM {table} WHERE {named}")[0]:
+        raise ViewError(
+            f"the lookup {view.name} of generation {number} names the customer; nothing was "
+            f"changed. Take the customer out of {lake.home.lookups}/{view.name}, run `headrace "
+            "replay --from beginning` and `headrace promote`, let `headrace maintain` drop the old "
+            "generations, then erase"
+        )
+
+
+def _keys(view: View, number: int, held: Mapping[str, frozenset[str]]) -> frozenset[str]:
+    """The keys and kept values of a view that are the customer's id as it is.
+
+    Args:
+        view: which.
+        number: of its generation.
+        held: what it reads, to the columns there that hold ids.
+    """
+    names = set(held.get(view.source, ()))
+    if view.join is not None:
+        names |= {f"{view.join.alias}.{c}" for c in held.get(view.join.view, ())}
+    if not names:
+        return frozenset()
+    one = f'"(?:{"|".join(map(re.escape, sorted(names)))})"'
+    plain = re.compile(rf"{one}|COALESCE\(\s*{one}\s*,\s*'[^']*'\s*\)", re.IGNORECASE)
+    harmless = re.compile(rf"{one}\s+IS\s+(NOT\s+)?NULL", re.IGNORECASE)
     rows = view.rows["duckdb"]
-    held = [*rows.keys, *(str(term.value) for term in rows.values)]
-    named = {c.name: plain.fullmatch(t) for c, t in zip(view.places, held, strict=True)}
+    texts = [*rows.keys, *(str(term.value) for term in rows.values)]
+    named = {c.name: plain.fullmatch(t) for c, t in zip(view.places, texts, strict=True)}
     keys = [name for name, found in named.items() if found]
-    others = [text for text in held if not plain.fullmatch(text)]
-    others += ["customer_id" for each in map(_by_size, view.aggregates) if each in keys]
+    others = [text for text in texts if not plain.fullmatch(text)]
+    others += [term.condition or "" for term in (*rows.values, *rows.terms)]
+    others += [rows.where or ""]
+    others += [t.value or "" for t in rows.terms if not re.fullmatch(one, t.value or "", re.I)]
     computed = [view.having or "", *(t for t in view.derived if not re.fullmatch(r'"\w+"', t))]
-    others += ["customer_id" for text in computed for key in keys if f'"{key}"' in text]
-    others += [term.condition or "" for term in rows.values]
-    others += [rows.where or "", *(term.condition or "" for term in rows.terms)]
-    others += [t.value or "" for t in rows.terms if not re.fullmatch(_ID, t.value or "", re.I)]
-    if any("customer_id" in harmless.sub("", text).lower() for text in others):
+    if (
+        any(re.search(one, harmless.sub("", text), re.IGNORECASE) for text in others)
+        or any(_by_size(each) in keys for each in view.aggregates)
+        or any(f'"{key}"' in text for text in computed for key in keys)
+    ):
         raise ViewError(
             f"the view {view.name} of generation {number} computes with customer_id, so its "
             "numbers would change with the id; nothing was changed. Take it out of the views, run "

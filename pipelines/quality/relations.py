@@ -85,6 +85,9 @@ def _recomputed(con: duckdb.DuckDBPyConnection, stored: Stored) -> None:
     """Each view from its rows, and what differs from what is stored."""
     groups, differ = [], []
     for name, view in stored.views.items():
+        if view.lookup is not None:  # nothing to compute
+            con.execute(f'CREATE TEMP TABLE "_again_{name}" AS FROM {stored.tables[name]}')
+            continue
         again = f'"_again_{name}"'
         rows = rows_of(view, '"{}"'.format)
         con.execute(f"CREATE TEMP TABLE {again} AS {view.partial_sql(rows)}")

@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Any
 
 from headrace.pipelines import notify
-from headrace.pipelines.errors import LogError
+from headrace.pipelines.errors import DamageError, LogError
 from headrace.pipelines.generations import registry, served_sql
 from headrace.pipelines.generations.data_diff import Comparison, compare
 from headrace.pipelines.generations.generation import Generation
@@ -26,7 +26,14 @@ from headrace.pipelines.log.erased import erasures
 from headrace.pipelines.position import Position
 from headrace.pipelines.progress import Progress, silent
 from headrace.pipelines.views.load import View
-from headrace.pipelines.views.stacked import over_tables, over_views, read_by_views, rows_of
+from headrace.pipelines.views.lookups import held_digest
+from headrace.pipelines.views.stacked import (
+    lookups,
+    over_tables,
+    over_views,
+    read_by_views,
+    rows_of,
+)
 from headrace.pipelines.views.written import get_ready, written_sql
 from headrace.schemas.tables import TABLES
 
@@ -116,6 +123,8 @@ def _compared(
             for name in TABLES:
                 listed = ", ".join(f'"{c}"' for c in line.columns(name))
                 pairs[name] = (line.select(name), f"SELECT {listed} FROM proof_{name}")
+            for name in lookups(line.views):
+                _held(lake, line, name)
             for name, view in {**over_tables(line.views), **over_views(line.views)}.items():
                 expected = (
                     view.full_sql(rows_of(view, "proof_{}".format))
@@ -144,6 +153,22 @@ def _compared(
         erased,
         line.views.zones,
     )
+
+
+def _held(lake: Lake, line: Generation, name: str) -> None:
+    """Take a lookup as it is held, if that is what the logic version names.
+
+    Raises:
+        DamageError: it is something else.
+    """
+    view = line.views[name]
+    lake.con.execute(f'CREATE OR REPLACE TEMP TABLE "proof_{name}" AS {line.select(name)}')
+    held = held_digest(lake.con, view, f'"proof_{name}"')
+    if view.lookup is not None and held != view.lookup.digest:
+        raise DamageError(
+            f"the lookup {name} of generation {line.number} holds other rows than those that its "
+            "logic version names; `headrace replay --from beginning` makes a new generation"
+        )
 
 
 def _as_written(lake: Lake, view: View) -> str:

@@ -25,6 +25,7 @@ from headrace.pipelines.progress import Progress, silent
 from headrace.pipelines.replay.promote import Diff, level
 from headrace.pipelines.speed.layer import Speed
 from headrace.pipelines.views.load import View
+from headrace.pipelines.views.lookups import content_sql
 from headrace.pipelines.views.stacked import in_full, rows_of
 
 
@@ -125,9 +126,10 @@ def _start(
         for name in ("orders", "ledger"):
             columns = ", ".join(f'"{c}"' for c in base.tables[name])
             filling[name] = f"SELECT {columns} FROM {base.base_table(name)}"
-        relation = in_full(wanted, base.base_table)
+        relation = in_full(wanted, base.base_table, lambda n: f"({content_sql(wanted[n])})")
         for name, view in wanted.items():
-            filling[name] = view.partial_sql(rows_of(view, relation))
+            if view.lookup is None:
+                filling[name] = view.partial_sql(rows_of(view, relation))
     with lake.writing("create") as tx:
         number = registry.create(
             tx, wanted, origin=origin, cut=cut, filling=filling, engine="replay"

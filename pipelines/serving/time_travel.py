@@ -42,7 +42,7 @@ def query_at(
             for name in ("orders", "ledger"):
                 listed = ", ".join(f'"{c}"' for c in line.columns(name))
                 con.execute(f"CREATE OR REPLACE TEMP VIEW {name} AS SELECT {listed} FROM at_{name}")
-            relation = in_full(line.views, "at_{}".format)
+            relation = in_full(line.views, "at_{}".format, lambda n: f"({line.select(n)})")
             for name in line.views:
                 con.execute(f'CREATE OR REPLACE TEMP VIEW "{name}" AS FROM {relation(name)}')
             found = select(lake, sql, max_rows=max_rows, params=params)

@@ -59,6 +59,7 @@ class Speed:
         self._commit_events = commit_events
         self._known: dict[int, Generation] = {}
         self._true_at: dict[int, tuple[Generation, int]] = {}
+        self._lookups: dict[int, dict[str, pa.Table]] = {}
         # The fold needs no lake; apart from it, no name is ever looked up in the catalog.
         self._engines = halves(lake.home, lake.settings)
 
@@ -194,7 +195,8 @@ class Speed:
                 here = self._still(line, target)
                 if fetched is not None:
                     self._log.archive(tx, fetched)
-                rows = with_views_over_views(tx.con, self._engines[0], here, change.rows)
+                known = self._lookups.setdefault(number, {})
+                rows = with_views_over_views(tx.con, self._engines[0], here, change.rows, known)
                 commit = self._commit(tx, here, target, replace(change, rows=rows))
             events = ready.result()
         moved = replace(here, position=target, last_commit=commit.number)

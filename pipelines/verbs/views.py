@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from headrace.pipelines.errors import UsageError
 from headrace.pipelines.progress import quiet
 from headrace.pipelines.verbs.place import Place, opened
+from headrace.pipelines.views.stacked import rows_of
 from headrace.schemas.tables import TABLES
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from headrace.pipelines.generations.generation import Generation
     from headrace.pipelines.lake.lake import Lake
     from headrace.pipelines.views.load import View
+    from headrace.pipelines.views.view import Join
 
 
 def views(home: Place, name: str | None = None, **given: Any) -> dict[str, Any]:
@@ -115,7 +117,17 @@ def _kept(lake: Lake, line: Generation, only: str | None) -> dict[str, dict[str,
             "bytes": sizes.get(name, 0),
             "rows_a_commit": round(added / commits) if commits else None,
         }
+        join = line.views[name].join if name in line.views else None
+        if join is not None and line.views[join.view].lookup is not None:
+            found[name]["without"] = {join.view: _without(lake, line, line.views[name], join)}
     return found
+
+
+def _without(lake: Lake, line: Generation, view: View, join: Join) -> int:
+    """Rows of what a view reads for which the joined lookup has nothing."""
+    rows = rows_of(view, lambda name: f"({line.select(name)})")
+    its = join.on[0][1]
+    return int(lake.row(f'SELECT count(*) FROM {rows} WHERE "{join.alias}.{its}" IS NULL')[0])
 
 
 def listed(line: Generation) -> list[dict[str, Any]]:
@@ -129,7 +141,9 @@ def listed(line: Generation) -> list[dict[str, Any]]:
 def _view(view: View) -> dict[str, Any]:
     return {
         "name": view.name,
-        "kind": f"view of {', '.join(view.inner or (view.source,))}",
+        "kind": "lookup"
+        if view.lookup is not None
+        else f"view of {', '.join(view.inner or (view.source,))}",
         "columns": {c.name: c.type for c in view.outputs},
         "key": [c.name for c in view.keys],
         "zones": [table.name for table in view.zones],

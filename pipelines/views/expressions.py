@@ -58,6 +58,7 @@ class Expressions:
         columns: name to DuckDB type.
         kinds: what is allowed, by kind of expression.
         derived: whether the expressions are over aggregates. Then they run in DuckDB only.
+        native: whether they run in DuckDB only although they are over rows: those of other views.
         stored: whether a lake holds the view already; then what was once accepted is noted in
             `misread` instead of refused.
         zones: the rules of zones that it was made with; of all others, those of today.
@@ -70,12 +71,14 @@ class Expressions:
         kinds: Mapping[type[exp.Expression], Rule],
         *,
         derived: bool,
+        native: bool = False,
         stored: bool = False,
         zones: Mapping[str, ZoneRules] | None = None,
     ) -> None:
         self.where = where
         self.columns = columns
         self.derived = derived
+        self.native = native or derived
         self.stored = stored
         self.misread: set[str] = set()
         self.zones: dict[str, ZoneRules] = {}
@@ -180,7 +183,7 @@ class Expressions:
 
     def fits(self, node: exp.Expression, digits: int, scale: int) -> None:
         """Refuse a number of which Spark would round fraction digits away."""
-        if not self.derived and digits > DIGITS and scale > KEPT_SCALE:
+        if not self.native and digits > DIGITS and scale > KEPT_SCALE:
             self.refuse(
                 node,
                 f"needs up to {digits} digits and both engines hold {DIGITS}; first CAST to a "

@@ -46,7 +46,7 @@ _MEANING: Final = "2"
 """Raised when the compiler gives a text another meaning: then bases by the old one are replayed."""
 
 
-def load_views(*folders: Path, zone: str = DEFAULT) -> dict[str, View]:
+def load_views(*folders: Path, zone: str = DEFAULT, lookups: Path | None = None) -> dict[str, View]:
     """All views of the folders, ordered by name.
 
     Args:
@@ -54,33 +54,45 @@ def load_views(*folders: Path, zone: str = DEFAULT) -> dict[str, View]:
             Usually `BUILTIN_VIEWS` and the `views` folder of a project's home. A file of the
             latter replaces the built-in view of its name; one that says `-- off` takes it away.
         zone: what `$business_zone` stands for in a text.
+        lookups: the folder of lookups that views may join.
 
     Returns:
-        Name to view.
+        Name to view; lookups are among them.
 
     Raises:
         ViewError: a file is not a view, what was compiled of it differs from its text, or two
             files have the same name.
     """
-    paths = _paths(folders)
-    loading = _Loading(paths, zone)
-    found = {name: loading.view(name) for name in sorted(paths)}
+    paths, tables = _paths(folders), _lookups(lookups)
+    loading = _Loading(paths, zone, tables)
+    found = {name: loading.view(name) for name in sorted({*paths, *tables})}
     return {name: view for name, view in found.items() if view is not None}
 
 
-def load_view(path: Path, *folders: Path, zone: str = DEFAULT) -> tuple[View, dict[str, View]]:
+def _lookups(folder: Path | None) -> dict[str, View]:
+    if folder is None or not folder.is_dir():
+        return {}
+    from headrace.pipelines.views.lookup_files import load_lookups
+
+    return load_lookups(folder)
+
+
+def load_view(
+    path: Path, *folders: Path, zone: str = DEFAULT, lookups: Path | None = None
+) -> tuple[View, dict[str, View]]:
     """One view of a file, and those that it reads from the folders, which may hold it as well.
 
     Args:
         path: the file; its name says what the view is called.
         folders: as for `load_views`. Files that the view does not need are not looked at.
         zone: what `$business_zone` stands for in a text.
+        lookups: the folder of lookups that it may join.
 
     Raises:
         ViewError: it is not a view, or one that it reads is none.
     """
     name = _view_name(path)
-    loading = _Loading({**_paths(folders), name: path}, zone)
+    loading = _Loading({**_paths(folders), name: path}, zone, _lookups(lookups))
     view = loading.view(name)
     if view is None:
         raise ViewError(f"{path}: holds no SELECT; write one")
@@ -106,10 +118,16 @@ def _paths(folders: Iterable[Path]) -> dict[str, Path]:
 class _Loading:
     """The views of some files, each after those that it reads."""
 
-    def __init__(self, paths: Mapping[str, Path], zone: str) -> None:
+    def __init__(self, paths: Mapping[str, Path], zone: str, lookups: Mapping[str, View]) -> None:
+        for name in lookups:
+            if name in paths or name in TABLES or name == "restatements" or reserved_word(name):
+                raise ViewError(
+                    f"{name} is the name of a lookup and of something else that can be queried; "
+                    f"rename {name}.toml and the file beside it"
+                )
         self._paths = paths
         self._zone = zone
-        self._done: dict[str, View | None] = {}
+        self._done: dict[str, View | None] = dict(lookups)
         self._begun: list[str] = []
 
     @property
@@ -119,7 +137,7 @@ class _Loading:
 
     def view(self, name: str) -> View | None:
         """The view, tried; None if there is none, or the file switches off a built-in one."""
-        if name not in self._paths:
+        if name not in self._paths and name not in self._done:
             return None
         if name not in self._done:
             if name in self._begun:

@@ -69,9 +69,12 @@ def stored_view(
         where: what each is called in messages, before its name.
         stored: whether a lake holds them (`parse_view`).
     """
+    from headrace.pipelines.views.lookups import is_lookup, stored_lookup
     from headrace.pipelines.views.parse import parse_view
 
     every = dict(texts)
+    if is_lookup(every[name]):
+        return stored_lookup(name, every[name])
 
     def known(other: str) -> View | None:
         if other not in every:

@@ -20,6 +20,7 @@ from headrace.pipelines.views.rules import refuse, refuse_unknown_arguments, ref
 from headrace.pipelines.views.scalars import derived_expressions, row_expressions
 from headrace.pipelines.views.sources import source
 from headrace.pipelines.views.view import Column, Rows, View
+from headrace.schemas.tables import TABLES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -88,7 +89,8 @@ def _compiled(
     refuse_unknown_arguments(where, select)
     items = select_items(select, names, where)
     keys = _key_places(select, items, names, where)
-    rows = row_expressions(where, reads.columns, stored=stored, zones=zones)
+    native = reads.name not in TABLES
+    rows = row_expressions(where, reads.columns, native=native, stored=stored, zones=zones)
     condition = _where(select, names, rows, where)
     typed_keys = [_key(rows, items[place][1], where) for place in keys]
     key_columns = tuple(
@@ -301,7 +303,12 @@ def _normalised(
     if reads.join is not None:
         join = reads.join
         pairs = (f'"{reads.name}"."{a}" = "{join.alias}"."{b}"' for a, b in join.on)
-        joined = f' LEFT JOIN "{join.view}" AS "{join.alias}" ON {" AND ".join(pairs)}'
+        equal = list(pairs)
+        if join.during is not None:
+            ours, start, end = (f'"{c}"' for c in join.during)
+            left, right = f'"{reads.name}".{ours}', f'"{join.alias}".'
+            equal += [f"{right}{start} <= {left}", f"{left} < {right}{end}"]
+        joined = f' LEFT JOIN "{join.view}" AS "{join.alias}" ON {" AND ".join(equal)}'
     places = ", ".join(str(place + 1) for place in keys)
     seen = "" if having is None else f" HAVING {text(having)}"
     return f'SELECT {selected} FROM "{reads.name}"{joined}{where} GROUP BY {places}{seen}'

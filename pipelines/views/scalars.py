@@ -33,11 +33,14 @@ def row_expressions(
     where: str,
     columns: Mapping[str, str],
     *,
+    native: bool,
     stored: bool,
     zones: Mapping[str, ZoneRules] | None = None,
 ) -> Expressions:
     """Checks expressions over source rows: keys, conditions, what is inside aggregates."""
-    return Expressions(where, columns, _ROW_RULES, derived=False, stored=stored, zones=zones)
+    return Expressions(
+        where, columns, _ROW_RULES, derived=False, native=native, stored=stored, zones=zones
+    )
 
 
 def derived_expressions(
@@ -88,7 +91,7 @@ def _paren(at: Expressions, node: exp.Expression) -> Typed:
 def _signed(at: Expressions, node: exp.Expression) -> Typed:
     """Minus and abs. Spark's own round to 34 digits, so it is given a difference instead."""
     part = at.number(node.this)
-    if not at.derived:
+    if not at.native:
         at.fits(node, *negated_size(part.type))
     typed = at.build(node, [part], lambda x: type(node)(this=x))
     value = part.spark.sql("spark", identify=True)

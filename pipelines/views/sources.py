@@ -62,6 +62,8 @@ def source(select: exp.Select, where: str, known: Known) -> Source:
         what = "nothing" if table is None else table
         refuse(where, what, "is read from; a view reads FROM orders, FROM ledger or another view")
     name, columns, inner = _columns(table, where, known)
+    if inner is not None and inner.lookup is not None:
+        refuse(where, table, "is a lookup; read a view, and LEFT JOIN the lookup to it")
     alias = table.alias_or_name.lower()
     joins = select.args.get("joins") or []
     if not joins:
@@ -109,37 +111,93 @@ def _joined(
     used = {str(each.name).lower() for each in join.args.get("using") or []}
     shown = {c: kind for c, kind in theirs.items() if c not in used}
     names = Names(where, left.name, alias, columns, (other_alias, shown))
-    on = tuple(_pairs(join, names, alias, other_alias, where))
+    during = _during(join, names, other_alias, inner)
+    on = tuple(_pairs(join, names, alias, other_alias, where, during))
     for ours, its in on:
         if its not in theirs:
             refuse(where, f"{other_alias}.{its}", f"is not a column of {other}")
-        if ours not in {c.name for c in left.keys}:
+        if inner.lookup is None and ours not in {c.name for c in left.keys}:
             refuse(
                 where, f"{alias}.{ours}", f"is not a key of {left.name}; join on one of its keys"
             )
         if columns[ours] != theirs[its]:
             kinds = f"{columns[ours]} and {theirs[its]}"
             refuse(where, f"{ours} = {other_alias}.{its}", f"compares {kinds}; make them alike")
-    if {its for _, its in on} != {c.name for c in inner.keys}:
-        listed = ", ".join(c.name for c in inner.keys)
-        refuse(
-            where,
-            right,
-            f"may have several rows for one; join on its whole key, and on nothing else: {listed}",
-        )
+    _refuse_several(where, right, inner, {its for _, its in on}, alias, periods=during is not None)
     return Source(
         left.name,
         {**columns, **{f"{other_alias}.{c}": kind for c, kind in theirs.items()}},
         names,
-        Join(other, other_alias, on, tuple(theirs)),
+        Join(other, other_alias, on, tuple(theirs), during and during[0]),
         {zone.name: zone for zone in (*left.zones, *inner.zones)},
     )
 
 
+def _refuse_several(
+    where: str, right: exp.Expression, inner: View, on: set[str], alias: str, *, periods: bool
+) -> None:
+    """Refuse a join that may find more than one row."""
+    key = [c.name for c in inner.keys] if inner.lookup is None else inner.lookup.key
+    other = right.alias_or_name.lower()
+    if inner.lookup is not None and inner.lookup.valid is not None and not periods:
+        start, end = inner.lookup.valid
+        refuse(
+            where,
+            right,
+            f"has a row for each period; add {other}.{start} <= {alias}.day AND {alias}.day < "
+            f"{other}.{end}, with the {inner.columns[start]} that is meant",
+        )
+    if on != set(key):
+        refuse(
+            where,
+            right,
+            "may have several rows for one; join on its whole key, and on nothing else: "
+            + ", ".join(key),
+        )
+
+
+def _during(
+    join: exp.Join, names: Names, other: str, inner: View
+) -> tuple[tuple[str, str, str], list[exp.Expression]] | None:
+    """The column that lies in a lookup's period, with it; and the conditions that say so."""
+    condition = join.args.get("on")
+    if condition is None or inner.lookup is None or inner.lookup.valid is None:
+        return None
+    start, end = inner.lookup.valid
+    found: dict[str, tuple[str, exp.Expression]] = {}
+    for part in condition.flatten() if isinstance(condition, exp.And) else [condition]:
+        node = part.unnest()
+        if not isinstance(node, exp.LTE | exp.LT | exp.GTE | exp.GT):
+            continue
+        sides = [node.this, node.expression]
+        if not all(isinstance(side, exp.Column) for side in sides):
+            continue
+        a, b = (names.resolve(side, {}) for side in sides)
+        if isinstance(node, exp.GTE | exp.GT):
+            a, b = b, a
+        strict = isinstance(node, exp.LT | exp.GT)
+        if (a.table, a.name, strict) == (other, start, False) and b.table != other:
+            found["from"] = (b.name, part)
+        if (b.table, b.name, strict) == (other, end, True) and a.table != other:
+            found["to"] = (a.name, part)
+    if found.keys() != {"from", "to"} or found["from"][0] != found["to"][0]:
+        return None
+    ours = found["from"][0]
+    if names.columns.get(ours) != inner.columns[start]:
+        return None
+    return (ours, start, end), [found["from"][1], found["to"][1]]
+
+
 def _pairs(
-    join: exp.Join, names: Names, alias: str, other: str, where: str
+    join: exp.Join,
+    names: Names,
+    alias: str,
+    other: str,
+    where: str,
+    during: tuple[tuple[str, str, str], list[exp.Expression]] | None,
 ) -> Iterator[tuple[str, str]]:
     """The pairs of columns that must be equal, ours first."""
+    said = [] if during is None else during[1]
     for each in join.args.get("using") or []:
         column = str(each.name).lower()
         if column not in names.columns:
@@ -151,6 +209,8 @@ def _pairs(
             refuse(where, join.this, "is joined on nothing; write ON a = b, with its whole key")
         return
     for part in condition.flatten() if isinstance(condition, exp.And) else [condition]:
+        if any(part is each for each in said):
+            continue
         node = part.unnest()
         written = [node.this, node.expression] if isinstance(node, exp.EQ) else [None]
         if not all(isinstance(side, exp.Column) for side in written):

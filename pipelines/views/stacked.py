@@ -17,7 +17,12 @@ if TYPE_CHECKING:
 
 def over_tables(views: Mapping[str, View]) -> dict[str, View]:
     """The views of `orders` and `ledger`."""
-    return {name: view for name, view in views.items() if not view.inner}
+    return {name: v for name, v in views.items() if not v.inner and v.lookup is None}
+
+
+def lookups(views: Mapping[str, View]) -> dict[str, View]:
+    """The lookups among them."""
+    return {name: view for name, view in views.items() if view.lookup is not None}
 
 
 def over_views(views: Mapping[str, View]) -> dict[str, View]:
@@ -53,18 +58,28 @@ def rows_of(view: View, relation: Callable[[str], str]) -> str:
         return source
     theirs = ", ".join(f'r."{c}" AS "{join.alias}.{c}"' for c in join.columns)
     equal = " AND ".join(f'l."{ours}" = r."{its}"' for ours, its in join.on)
+    if join.during is not None:
+        ours, start, end = join.during
+        equal += f' AND r."{start}" <= l."{ours}" AND l."{ours}" < r."{end}"'
     return (
         f"(SELECT l.*, {theirs} FROM {source} AS l LEFT JOIN {relation(join.view)} AS r ON {equal})"
     )
 
 
-def in_full(views: Mapping[str, View], table: Callable[[str], str]) -> Callable[[str], str]:
-    """A relation for each name: of tables the one given, of views what their text says of those."""
+def in_full(
+    views: Mapping[str, View], table: Callable[[str], str], lookup: Callable[[str], str]
+) -> Callable[[str], str]:
+    """A relation for each name.
+
+    Of tables and lookups the one given, of views what their text says of those.
+    """
 
     def relation(name: str) -> str:
         view = views.get(name)
         if view is None:
             return table(name)
+        if view.lookup is not None:
+            return lookup(name)
         return f"({view.full_sql(rows_of(view, relation))})"
 
     return relation

@@ -19,6 +19,7 @@ from headrace.schemas.tables import TABLES
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from headrace.pipelines.views.lookups import Lookup
     from headrace.schemas.zones import ZoneRules
 
 Dialect = Literal["duckdb", "spark"]
@@ -89,12 +90,15 @@ class Join:
         alias: what its columns begin with, as in `alias.column`.
         on: pairs of columns that must be equal, of the one that is read and of this one.
         columns: its columns.
+        during: a column of the one that is read, and the two of this one between which it must lie,
+            the second one excluded.
     """
 
     view: str
     alias: str
     on: tuple[tuple[str, str], ...]
     columns: tuple[str, ...]
+    during: tuple[str, str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +119,7 @@ class View:
         partials: the stored additive columns; the first is `_rows`.
         outputs: the columns a reader sees, in the declared order.
         having: the condition that a group must meet to be seen, over keys and aggregates.
+        lookup: set where it is a lookup, whose rows no event changes.
     """
 
     name: str
@@ -134,13 +139,22 @@ class View:
     values: tuple[Column, ...] = ()
     having: str | None = field(default=None, repr=False)
     join: Join | None = None
+    lookup: Lookup | None = None
 
     @property
     def inner(self) -> tuple[str, ...]:
-        """The views that it reads; none if it reads `orders` or `ledger`."""
-        if self.source in TABLES:
+        """The views that it reads; none if it reads `orders` or `ledger`, or is a lookup."""
+        if self.source in TABLES or self.lookup is not None:
             return ()
         return (self.source,) if self.join is None else (self.source, self.join.view)
+
+    @property
+    def row_key(self) -> tuple[str, ...]:
+        """The columns that tell its rows apart."""
+        if self.lookup is None:
+            return tuple(column.name for column in self.keys)
+        period = self.lookup.valid
+        return self.lookup.key if period is None else (*self.lookup.key, period[0])
 
     @property
     def places(self) -> tuple[Column, ...]:

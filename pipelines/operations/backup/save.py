@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from headrace.pipelines.lake.home import Home
     from headrace.pipelines.lake.lake import Lake
 
-_TAKEN: Final = ("home.json", "headrace.toml", "merged.json", "views", "expectations")
+_TAKEN: Final = ("home.json", "headrace.toml", "merged.json", "views", "lookups", "expectations")
 """Places of a home that are kept as they are, beside catalog and data files."""
 
 

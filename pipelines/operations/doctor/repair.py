@@ -12,6 +12,8 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+import duckdb
+
 from headrace.pipelines.batch import run as batch
 from headrace.pipelines.errors import DamageError, HeadraceError, HomeError, SeamError
 from headrace.pipelines.generations import registry
@@ -27,6 +29,9 @@ from headrace.pipelines.operations.doctor.lake_checks import index_says
 from headrace.pipelines.progress import Report, quiet
 from headrace.pipelines.settings import Settings
 from headrace.pipelines.views.load import View
+from headrace.pipelines.views.lookup_files import load_lookups
+from headrace.pipelines.views.lookups import with_content
+from headrace.pipelines.views.stacked import lookups
 
 
 @dataclass(frozen=True)
@@ -156,10 +161,31 @@ def _broken(lake: Lake, number: int) -> str:
 
 
 def _views_of(lake: Lake, number: int) -> dict[str, View] | None:
-    """The views that a generation was made with, whatever the files say today."""
+    """The views that a generation was made with, whatever the files say today.
+
+    None, for those of today, if they cannot be read, or a lookup's content is nowhere any more.
+    """
     try:
-        return dict(registry.stored_views(lake, number))  # all of them compiled
+        views = dict(registry.stored_views(lake, number))  # all of them compiled
+        for name, view in lookups(views).items():
+            found = _held(lake, number, view) or load_lookups(lake.home.lookups).get(name)
+            if found is None or found.sql != view.sql:
+                return None
+            views[name] = found
     except HeadraceError:
+        return None
+    return views
+
+
+def _held(lake: Lake, number: int, view: View) -> View | None:
+    """A lookup with the content that the generation's base has, if it is whole."""
+    (base,) = lake.row(f"SELECT max(base) FROM sys.bases WHERE generation = {number}")
+    table = f"b{base}_{view.name}"
+    try:
+        checksums.check(lake, {(f"g{number}", table)})
+        listed = ", ".join(f'"{c.name}"' for c in view.outputs)
+        return with_content(view, lake.rows(f'SELECT {listed} FROM g{number}."{table}"'))
+    except (HeadraceError, duckdb.Error):
         return None
 
 
