@@ -111,6 +111,13 @@ def _listed(found: dict[str, Any]) -> str:
     ]
     head = ["name", "kind", "rows", "stored", "bytes", "a commit", "local time", "columns"]
     lines = [console.table(head, rows)]
+    for each in found["views"]:
+        for lookup, count in each.get("without", {}).items():
+            if count:
+                lines.append(
+                    f"{each['name']}: {count:,} of the rows that it reads have nothing in "
+                    f"{lookup}, and stand under NULL"
+                )
     if not found["fresh"]:
         lines.append("not up to date: the log has events that `headrace speed --once` would read")
     lines += [

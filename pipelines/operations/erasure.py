@@ -270,7 +270,7 @@ def _still_named(lake: Lake, name: str | None) -> tuple[str, ...]:
     if name is None:
         return ()
     home = lake.home.path
-    folders = (home / "views", home / "expectations")
+    folders = (home / "views", home / "lookups", home / "expectations")
     own = [home / "headrace.toml", *(f for folder in folders for f in folder.rglob("*"))]
     return tuple(
         str(Path(p).relative_to(home))

@@ -10,12 +10,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from headrace.pipelines.errors import ViewError
-from headrace.pipelines.views.view import ROWS, Column, Partial, Rows, Term, View
+from headrace.pipelines.views.view import ROWS, Column, Lookup, Partial, Rows, Term, View
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -24,23 +23,6 @@ if TYPE_CHECKING:
 
 SOURCE: Final = "lookup"
 """What a lookup is said to read: nothing that events could change."""
-
-
-@dataclass(frozen=True, slots=True)
-class Lookup:
-    """What makes a view a lookup.
-
-    Attributes:
-        key: the columns that find a row.
-        valid: the columns between which a row of a key holds, the second one excluded; or None.
-        digest: SHA-256 of the content, 16 hex digits.
-        rows: the content, if it was read from a file; None if it lies in a base.
-    """
-
-    key: tuple[str, ...]
-    valid: tuple[str, str] | None
-    digest: str
-    rows: Sequence[tuple[Any, ...]] | None = field(default=None, repr=False, compare=False)
 
 
 def lookup_view(

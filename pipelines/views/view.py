@@ -11,15 +11,14 @@ row that goes takes its values back. They are reduced when the view is read (`mu
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from headrace.pipelines.views import multiset
 from headrace.schemas.tables import TABLES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from headrace.pipelines.views.lookups import Lookup
     from headrace.schemas.zones import ZoneRules
 
 Dialect = Literal["duckdb", "spark"]
@@ -99,6 +98,23 @@ class Join:
     on: tuple[tuple[str, str], ...]
     columns: tuple[str, ...]
     during: tuple[str, str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """What makes a view a lookup.
+
+    Attributes:
+        key: the columns that find a row.
+        valid: the columns between which a row of a key holds, the second one excluded; or None.
+        digest: SHA-256 of the content, 16 hex digits.
+        rows: the content, if it was read from a file; None if it lies in a base.
+    """
+
+    key: tuple[str, ...]
+    valid: tuple[str, str] | None
+    digest: str
+    rows: Sequence[tuple[Any, ...]] | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

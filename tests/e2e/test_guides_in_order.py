@@ -24,7 +24,7 @@ from headrace.pipelines.generator.generator import generate
 from tests.e2e.command import REPOSITORY, Headrace, environment
 from tests.flows.server import prefect_server
 from tests.postgres.server import server as postgres_server
-from tests.unit.pages import PAGES, ROOT, name_of
+from tests.unit.pages import PAGES, ROOT, files_of_the_views_guide, name_of
 from tests.unit.test_docs import rescue
 
 pytestmark = pytest.mark.thorough
@@ -218,12 +218,7 @@ def shared_lake(reader: Reader) -> None:
 def views(reader: Reader) -> None:
     reader.fill()
     reader.stand_ins = {"headrace init": "headrace --home another init"}
-    own = reader.headrace.home / "views"
-    own.mkdir(exist_ok=True)
-    page = (ROOT / "docs/guides/views.md").read_text("utf-8")
-    for name, text in re.findall(r"```sql\n-- headrace-data/views/(\w+\.sql)(.*?)```", page, re.S):
-        (own / name).write_text(f"-- {text}", encoding="utf-8")
-    assert len(list(own.iterdir())) > 3
+    assert len(files_of_the_views_guide(reader.headrace.home)) > 8
 
 
 SCENES: Mapping[str, Scene] = {

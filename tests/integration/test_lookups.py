@@ -10,12 +10,17 @@ import pytest
 
 from headrace.pipelines.batch import run as batch
 from headrace.pipelines.batch.view_check import check_view
+from headrace.pipelines.bootstrap import open_lake
 from headrace.pipelines.errors import DamageError, ViewError
 from headrace.pipelines.generations import registry
 from headrace.pipelines.lake import checksums
+from headrace.pipelines.operations.backup import restore, save
+from headrace.pipelines.operations.doctor.repair import _views_of
+from headrace.pipelines.operations.erasure import erase
 from headrace.pipelines.quality.verify import verify
 from headrace.pipelines.replay import build, promote
 from headrace.pipelines.serving.time_travel import query_at
+from headrace.pipelines.settings import load
 from headrace.pipelines.verbs.views import views
 from headrace.pipelines.views.load import BUILTIN_VIEWS, load_views
 from tests.conformance.paths import append, run_speed
@@ -196,7 +201,8 @@ def test_views_say_how_many_rows_a_lookup_has_nothing_for(shop: Lake) -> None:
     told = {each["name"]: each for each in views(shop)["views"]}
     assert told["categories"]["kind"] == "lookup"
     missing = shop.rows(
-        "SELECT count(*) FROM product_sales WHERE product_id NOT IN (SELECT product_id FROM categories)"
+        "SELECT count(*) FROM product_sales "
+        "WHERE product_id NOT IN (SELECT product_id FROM categories)"
     )
     assert told["by_category"]["without"] == {"categories": missing[0][0]}
     assert missing[0][0] > 0
@@ -212,7 +218,7 @@ DATED = (
 @pytest.mark.parametrize(
     ("declaration", "rows", "said"),
     [
-        (DECLARED, "sku,n\nx,1\ny,2\nx,3\n", r"mine\.csv, line 4: the key x is there twice: also in"),
+        (DECLARED, "sku,n\nx,1\ny,2\nx,3\n", r"mine\.csv, line 4: the key x is there twice: also"),
         (DECLARED, "sku,n\nx,1\n,2\n", r"line 3: has no sku, which is its key"),
         (DECLARED, "sku,n\nx,1.5\n", r"line 2, column n: '1.5' is not a whole number"),
         (DECLARED, "sku,n\nx,1 000\n", r"line 2, column n: '1 000' is not a whole number"),
@@ -220,7 +226,7 @@ DATED = (
         (DECLARED, "sku,n\nx\n", r"line 2: has 1 cells, and the header 2"),
         (DECLARED, 'sku,n\n"x\ny",1\nz,w\n', r"line 4, column n: 'w' is not"),
         (DECLARED, 'sku,n\n"x,1\n', r"line 2: unexpected end"),
-        (DATED, "sku,a,b,p\nx,2026-01-01,,1\nx,2026-05-01,,2\n", r"line 3: the key x has two rows at"),
+        (DATED, "sku,a,b,p\nx,2026-01-01,,1\nx,2026-05-01,,2\n", r"line 3: the key x has two rows"),
         (DATED, "sku,a,b,p\nx,2026-02-01,2026-01-01,1\n", r"line 2: a is not before b"),
         (DATED, "sku,a,b,p\nx,,,1\n", r"line 2: a is not before b"),
         (DATED, "sku,a,b,p\nx,01.02.2026,,1\n", r"line 2, column a: '01.02.2026' is not a date"),
@@ -230,8 +236,8 @@ DATED = (
         (DATED, "sku,a,b,p\nx,2026-01-01,,1e2\n", r"column p: '1e2' is not DECIMAL\(5,2\)"),
         ("[columns]\nsku = 'VARCHAR'\n", "sku\nx\n", r"mine\.toml: has no key"),
         ("key = ['sku']\n", "sku\nx\n", r"mine\.toml: has no columns"),
-        ("key = ['b']\n[columns]\nsku = 'VARCHAR'\n", "sku\nx\n", r"b is not among its columns: sku"),
-        ("key = ['sku']\n[columns]\nsku = 'FLOAT'\n", "sku\nx\n", r"sku is FLOAT; write one of VAR"),
+        ("key = ['b']\n[columns]\nsku = 'VARCHAR'\n", "sku\nx\n", r"b is not among its columns"),
+        ("key = ['sku']\n[columns]\nsku = 'FLOAT'\n", "sku\nx\n", r"sku is FLOAT; write one of"),
         ("keys = ['sku']\n", "sku\nx\n", r"mine\.toml: keys is not known"),
         ("key = [", "sku\nx\n", r"mine\.toml: "),
     ],
@@ -298,3 +304,57 @@ def test_a_join_that_a_lookup_cannot_answer_once_is_refused(
     (tmp_path / "views" / "mine.sql").write_text(text, encoding="utf-8")
     with pytest.raises(ViewError, match=remedy):
         load_views(BUILTIN_VIEWS, tmp_path / "views", lookups=tmp_path / "lookups")
+
+
+@pytest.mark.spark
+@pytest.mark.thorough
+@pytest.mark.xdist_group("spark")
+def test_a_base_from_spark_has_lookups_and_what_reads_them(shop: Lake) -> None:
+    for incremental in (False, True):
+        done = batch.run(shop, engine="spark", incremental=incremental)
+        assert done is not None
+        assert served(shop) == by_hand(shop)
+        assert verify(shop).equal
+        append(shop, events(5, seed=20 + incremental))
+        run_speed(shop)
+
+
+def test_a_backup_has_the_lookups_and_what_was_made_of_them(shop: Lake, tmp_path: Path) -> None:
+    before = served(shop)
+    save.save(shop, tmp_path / "saved")
+    restore.restore(tmp_path / "saved", tmp_path / "again")
+    with open_lake(load(tmp_path / "again", environ={}), read_only=True) as lake:
+        assert served(lake) == before
+        assert registry.logic_of(registry.current_views(lake.home)) == registry.read(lake).logic
+
+
+def test_an_erasure_stops_before_a_lookup_that_names_the_customer(
+    make_lake: MakeLake, tmp_path: Path
+) -> None:
+    declaration = 'key = ["customer_id"]\n[columns]\ncustomer_id = "VARCHAR"\nsegment = "VARCHAR"\n'
+    lookup(tmp_path / "home", "segments", declaration, "customer_id,segment\nc-1,good\n")
+    text = (
+        "SELECT s.segment, v.currency, sum(net) AS net FROM customer_value AS v "
+        "LEFT JOIN segments AS s ON v.customer_id = s.customer_id GROUP BY 1, 2"
+    )
+    lake = make_lake(partitions=2, views={"by_segment": text})
+    append(lake, events(10, seed=4))
+    run_speed(lake)
+    others = lake.rows("SELECT customer_id FROM orders WHERE customer_id IS NOT NULL LIMIT 1")
+    with pytest.raises(ViewError, match="the lookup segments of generation 1 names the customer"):
+        erase(lake, "c-1", "asked by letter")
+    erase(lake, others[0][0], "asked by letter")
+    assert verify(lake).equal
+
+
+def test_a_generation_that_is_made_again_keeps_its_lookups(shop: Lake) -> None:
+    before, line = served(shop), registry.read(shop)
+    product = shop.rows("SELECT max(product_id) FROM categories")[0][0]
+    lookup(shop.home.path, "categories", CATEGORIES, categories(shop, moved=product))
+    again = _views_of(shop, line.number)
+    assert again is not None
+    assert registry.logic_of(again) == line.logic
+    done = batch.run(shop, engine="duckdb", views=again)
+    assert done is not None
+    assert done.live
+    assert served(shop) == before

@@ -44,10 +44,44 @@ class Found:
     proofs: int = 0
 
 
-def random_views(seed: int, count: int) -> dict[str, View]:
-    """Views that are taken, a third of them over others."""
+LANDS = """
+    key = ["land"]
+    [columns]
+    land = "VARCHAR"
+    region = "VARCHAR"
+    weight = "DECIMAL(6, 3)"
+"""
+DISCOUNTS = """
+    key = ["money"]
+    valid = ["since", "until"]
+    [columns]
+    money = "VARCHAR"
+    since = "DATE"
+    until = "DATE"
+    share = "DECIMAL(4, 3)"
+"""
+
+
+def write_lookups(folder: Path) -> None:
+    """Two lookups that some of the shop's values are in: one plain, one with periods."""
+    folder.mkdir(parents=True)
+    (folder / "lands.toml").write_text(LANDS, encoding="utf-8")
+    (folder / "lands.csv").write_text(
+        "land,region,weight\nDE,north,1.5\nFR,west,-0.125\nEUR,east,2\nsale,,\nplaced,south,0\n",
+        encoding="utf-8",
+    )
+    (folder / "discounts.toml").write_text(DISCOUNTS, encoding="utf-8")
+    (folder / "discounts.csv").write_text(
+        "money,since,until,share\nEUR,2026-01-01,2026-03-10,0.1\nEUR,2026-03-10,,0.2\n"
+        "GBP,2026-03-05,2026-03-20,0.05\n",
+        encoding="utf-8",
+    )
+
+
+def random_views(seed: int, count: int, lookups: Path) -> dict[str, View]:
+    """Views that are taken, a third of them over others, some with a lookup beside them."""
     grammar = Grammar(seed)
-    known: dict[str, View] = dict(load_views(BUILTIN_VIEWS))
+    known: dict[str, View] = dict(load_views(BUILTIN_VIEWS, lookups=lookups))
     made: dict[str, View] = {}
     while len(made) < count:
         name = f"v{len(made)}"
@@ -64,13 +98,19 @@ def random_views(seed: int, count: int) -> dict[str, View]:
 
 
 def _over(grammar: Grammar, known: dict[str, View]) -> str:
-    inner = grammar.random.choice(list(known.values()))
+    inner = grammar.random.choice([v for v in known.values() if v.lookup is None])
     kinds = {c.type for c in inner.keys}
-    beside = [
-        v for v in known.values() if v is not inner and {c.type for c in v.keys} <= kinds and v.keys
-    ]
+    beside = [v for v in known.values() if v is not inner and _needed(v) <= kinds]
     other = grammar.random.choice(beside) if beside and grammar.random.random() < 0.5 else None
     return grammar.over(inner, other)
+
+
+def _needed(view: View) -> set[str]:
+    """The types of the columns on which it is joined."""
+    if view.lookup is None:
+        return {c.type for c in view.keys}
+    names = [*view.lookup.key, *(view.lookup.valid or ())]
+    return {c.type for c in view.outputs if c.name in names}
 
 
 def attack(seed: int, folder: Path, *, views: int, orders: int, spark: bool = False) -> Found:
@@ -80,9 +120,10 @@ def attack(seed: int, folder: Path, *, views: int, orders: int, spark: bool = Fa
         AssertionError: a cell differs; seed and view are named.
     """
     random, found = Random(seed), Found()
-    made = random_views(seed, views)
     home = folder / "home"
     (home / "views").mkdir(parents=True)
+    write_lookups(home / "lookups")
+    made = random_views(seed, views, home / "lookups")
     for name, view in made.items():
         (home / "views" / f"{name}.sql").write_text(view.text, encoding="utf-8")
     found.views, found.over_views = len(made), sum(bool(v.inner) for v in made.values())

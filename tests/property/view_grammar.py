@@ -211,8 +211,15 @@ class Grammar:
         columns = {f"a.{c.name}": c.type for c in inner.outputs}
         read = f"{inner.name} AS a"
         if beside is not None:
-            on = " AND ".join(f"a.{self.key_like(inner, c.type)} = b.{c.name}" for c in beside.keys)
-            read += f" LEFT JOIN {beside.name} AS b ON {on}"
+            kinds = {c.name: c.type for c in beside.outputs}
+            lookup = beside.lookup
+            key = [c.name for c in beside.keys] if lookup is None else lookup.key
+            pairs = [f"a.{self.key_like(inner, kinds[name])} = b.{name}" for name in key]
+            if lookup is not None and lookup.valid is not None:
+                start, end = lookup.valid
+                when = self.key_like(inner, kinds[start])
+                pairs += [f"b.{start} <= a.{when}", f"a.{when} < b.{end}"]
+            read += f" LEFT JOIN {beside.name} AS b ON {' AND '.join(pairs)}"
             columns |= {f"b.{c.name}": c.type for c in beside.outputs}
         key = self.one(*columns)
         where = self.one("", f" WHERE {self.one(*columns)} IS {self.one('', 'NOT ')}NULL")

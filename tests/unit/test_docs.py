@@ -33,7 +33,7 @@ from headrace.pipelines.speed.layer import Speed
 from headrace.pipelines.views.load import BUILTIN_VIEWS, load_views, parse_view
 from headrace.pipelines.views.trial import try_view
 from headrace.schemas.decode import decode
-from tests.unit.pages import PAGES, ROOT, name_of, page_text
+from tests.unit.pages import PAGES, ROOT, files_of_the_views_guide, name_of, page_text
 
 LINK = re.compile(r"\[[^\]]*\]\(([^)#\s]+)(#[^)\s]*)?\)")
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -165,6 +165,13 @@ def test_every_view_in_the_pages_can_be_maintained(snippet: Snippet) -> None:
     try_view(view, snippet.page)
     assert view.keys
     assert view.partials
+
+
+def test_the_views_and_lookups_of_the_guide_load_together(tmp_path: Path) -> None:
+    files = files_of_the_views_guide(tmp_path)
+    views = load_views(BUILTIN_VIEWS, tmp_path / "views", lookups=tmp_path / "lookups")
+    assert {file.stem for file in files} <= views.keys()
+    assert {"rates", "revenue_in_euro", "first_months", "baskets"} <= views.keys()
 
 
 @pytest.mark.parametrize("snippet", snippets("event"))
