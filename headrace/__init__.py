@@ -50,6 +50,7 @@ if TYPE_CHECKING:
         speed,
         verify,
     )
+    from headrace.pipelines.verbs.views import check_view, views
     from headrace.pipelines.verbs.void import imports, void
     from headrace.pipelines.verbs.write import append, preview
     from headrace.pipelines.views.load import load_views
@@ -70,6 +71,7 @@ _PLACES = {
     "verbs.layers": (
         "batch", "check", "promote", "publish", "replay", "rollback", "speed", "verify",
     ),
+    "verbs.views": ("check_view", "views"),
     "verbs.void": ("imports", "void"),
     "verbs.write": ("append", "preview"),
     "views.load": ("load_views",),
@@ -101,6 +103,7 @@ __all__ = [
     "backup",
     "batch",
     "check",
+    "check_view",
     "connect",
     "erase",
     "generate",
@@ -114,6 +117,7 @@ __all__ = [
     "rollback",
     "speed",
     "verify",
+    "views",
     "void",
 ]
 

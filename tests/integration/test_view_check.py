@@ -15,6 +15,7 @@ from headrace.pipelines.verbs.views import views
 from headrace.pipelines.views.view import View
 from tests.conformance.paths import append, run_speed
 from tests.conformance.streams import combined
+from tests.e2e.command import Headrace
 
 if TYPE_CHECKING:
     from headrace.pipelines.lake.lake import Lake
@@ -90,12 +91,12 @@ def test_a_way_that_gives_other_rows_is_said(
 def _untried(load: object) -> object:
     """Loading without the trial, which would refuse the view before it is checked."""
 
-    def loaded(path: Path, *folders: Path, zone: str) -> object:
+    def loaded(path: Path, *folders: Path, **given: object) -> object:
         from headrace.pipelines.views import load as loading
 
         trial, loading.try_view = loading.try_view, lambda *_: None
         try:
-            return load(path, *folders, zone=zone)  # type: ignore[operator]
+            return load(path, *folders, **given)  # type: ignore[operator]
         finally:
             loading.try_view = trial
 
@@ -138,3 +139,27 @@ def test_views_say_whether_they_are_up_to_date(full: Lake) -> None:
     append(full, combined(5, shops=1))
     assert views(full)["fresh"] is False
     registry.read(full)
+
+
+def test_the_command_prints_ways_cost_and_sample(full: Lake, tmp_path: Path) -> None:
+    folder = tmp_path / "it's a folder"
+    folder.mkdir()
+    file = file_of(folder, BASKETS)
+    shop = Headrace(full.home.path)
+    told = shop.json("views", "check", str(file), "--no-spark")
+    assert (told["view"], told["equal"], told["reads"]) == ("mine", True, ["orders"])
+    assert [way["differ"] for way in told["ways"]] == [0, 0, 0, 0]
+    assert told["columns"]["m"] == "DECIMAL(38,4)"
+    assert len(told["sample"][0]) == len(told["columns"])
+    text = shop.run("views", "check", str(file), "--no-spark").out
+    assert "from a base and commits" in text
+    assert "A base would hold" in text
+    shop.run("views", "check").refused(2, "headrace views check FILE")
+    shop.run("views", "revenue_by_day", str(file)).refused(2, "headrace views check FILE")
+    shop.run("views", "check", str(folder / "other.sql")).refused(1, "there is no such file")
+
+
+def test_the_list_shows_rows_and_bytes(full: Lake) -> None:
+    out = Headrace(full.home.path).run("views").out
+    assert "a commit" in out.splitlines()[0]
+    assert "view of customer_days, customer_history" in out

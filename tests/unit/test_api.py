@@ -44,6 +44,7 @@ NAMES = [
     "backup",
     "batch",
     "check",
+    "check_view",
     "connect",
     "erase",
     "generate",
@@ -57,6 +58,7 @@ NAMES = [
     "rollback",
     "speed",
     "verify",
+    "views",
     "void",
 ]
 
