@@ -110,7 +110,7 @@ def check_view(lake: Lake, file: Path, *, spark: bool = True, report: Report = q
 
 @contextmanager
 def _tables(lake: Lake, view: View, views: Mapping[str, View]) -> Iterator[Generation]:
-    """Temp tables `check_NAME` of all that the view reads, and `check_rows` of its rows."""
+    """Temp tables `check_NAME` of all that the view reads, and `tried_rows` of its rows."""
     line = registry.trusted(registry.read(lake))
     made: list[str] = []
 
@@ -130,7 +130,7 @@ def _tables(lake: Lake, view: View, views: Mapping[str, View]) -> Iterator[Gener
         return f'"{table}"'
 
     try:
-        make("check_rows", f"SELECT * FROM {rows_of(view, ready)} AS rows")
+        make("tried_rows", f"SELECT * FROM {rows_of(view, ready)} AS rows")
         yield line
     finally:
         for name in made:
@@ -143,29 +143,29 @@ def _checked(
     con = lake.con
     started = time.perf_counter()
     con.execute(
-        f"CREATE OR REPLACE TEMP TABLE check_written AS {written_sql(view.text, 'check_{}'.format)}"
+        f"CREATE OR REPLACE TEMP TABLE tried_written AS {written_sql(view.text, 'check_{}'.format)}"
     )
-    rows = int(lake.row("SELECT count(*) FROM check_written")[0])
+    rows = int(lake.row("SELECT count(*) FROM tried_written")[0])
     ways = [Way("as it is written, in DuckDB", time.perf_counter() - started, rows, 0)]
 
     def way(name: str, select: str, since: float | None = None) -> None:
         begun = time.perf_counter() if since is None else since
-        con.execute(f"CREATE OR REPLACE TEMP TABLE check_way AS {select}")
+        con.execute(f"CREATE OR REPLACE TEMP TABLE tried_way AS {select}")
         seconds = time.perf_counter() - begun
-        found = int(lake.row("SELECT count(*) FROM check_way")[0])
+        found = int(lake.row("SELECT count(*) FROM tried_way")[0])
         differ = lake.row(
-            "SELECT count(*) FROM ((FROM check_way EXCEPT ALL FROM check_written) UNION ALL "
-            "(FROM check_written EXCEPT ALL FROM check_way))"
+            "SELECT count(*) FROM ((FROM tried_way EXCEPT ALL FROM tried_written) UNION ALL "
+            "(FROM tried_written EXCEPT ALL FROM tried_way))"
         )
         ways.append(Way(name, seconds, found, int(differ[0])))
         report(f"{name}: {found:,} rows in {seconds:.2f} s")
 
     try:
-        way("in full, in DuckDB", view.full_sql("check_rows"))
+        way("in full, in DuckDB", view.full_sql("tried_rows"))
         base = folder / "base.parquet"
         begun = time.perf_counter()
         con.execute(
-            f"COPY ({view.partial_sql('check_rows')}) TO {literal(base)} "
+            f"COPY ({view.partial_sql('tried_rows')}) TO {literal(base)} "
             "(FORMAT parquet, COMPRESSION zstd)"
         )
         stored = f"read_parquet({exactly(base)})"
@@ -179,14 +179,14 @@ def _checked(
             made = f"read_parquet({exactly(folder / view.name, inside=True)})"
             way("from a base, in Spark", view.served_sql(made), begun)
         begun = time.perf_counter()
-        some = f"(SELECT *, 1 - 2 * (rowid % 2) AS w FROM check_rows LIMIT {_A_COMMIT})"
+        some = f"(SELECT *, 1 - 2 * (rowid % 2) AS w FROM tried_rows LIMIT {_A_COMMIT})"
         con.execute(view.partial_sql(some, weight="w")).to_arrow_table()
         commit = time.perf_counter() - begun
-        shown = con.execute(f"FROM check_written ORDER BY ALL LIMIT {_SHOWN}").fetchall()
-        read = int(lake.row("SELECT count(*) FROM check_rows")[0])
+        shown = con.execute(f"FROM tried_written ORDER BY ALL LIMIT {_SHOWN}").fetchall()
+        read = int(lake.row("SELECT count(*) FROM tried_rows")[0])
         held = int(lake.row(f"SELECT count(*) FROM {stored}")[0])
     finally:
-        for name in ("check_written", "check_way"):
+        for name in ("tried_written", "tried_way"):
             con.execute(f"DROP TABLE IF EXISTS temp.{name}")
     return Checked(
         view,
@@ -205,12 +205,12 @@ def _checked(
 
 def _commits(view: View) -> str:
     """Partial rows of a base with some rows that go, and of commits that bring others instead."""
-    some = "(SELECT * FROM check_rows WHERE rowid % 8 <> 0)"
+    some = "(SELECT * FROM tried_rows WHERE rowid % 8 <> 0)"
     swap = (
-        "(SELECT *, 1 AS w FROM check_rows WHERE rowid % 8 = 0 "
-        "UNION ALL SELECT *, -1 AS w FROM check_rows WHERE rowid % 8 = 1)"
+        "(SELECT *, 1 AS w FROM tried_rows WHERE rowid % 8 = 0 "
+        "UNION ALL SELECT *, -1 AS w FROM tried_rows WHERE rowid % 8 = 1)"
     )
-    back = "(SELECT *, 1 AS w FROM check_rows WHERE rowid % 8 = 1)"
+    back = "(SELECT *, 1 AS w FROM tried_rows WHERE rowid % 8 = 1)"
     parts = [view.partial_sql(some)]
     parts += [view.partial_sql(each, weight="w") for each in (swap, back)]
     return " UNION ALL ".join(f"({part})" for part in parts)

@@ -137,6 +137,8 @@ def _compared(
                 pairs[name] = (served_sql.as_served(line, name), expected)
             found = compare(lake, line, pairs)
             fingerprint = _fingerprint(lake, line, found)
+            for name in read_by_views(line.views):
+                lake.con.execute(f'DROP TABLE IF EXISTS temp."proof_{name}"')
         events = log.events_below(line.position)
         erased = tuple(each.erasure_no for each in erasures(lake))
     return Certificate(

@@ -106,6 +106,9 @@ def served(lake: Lake) -> dict[tuple[str | None, str], Decimal]:
 
 def test_every_path_gives_what_adding_up_by_hand_gives(shop: Lake) -> None:
     assert served(shop) == by_hand(shop)
+    assert verify(shop).equal
+    left = "SELECT table_name FROM duckdb_tables() WHERE starts_with(table_name, 'proof_')"
+    assert shop.rows(left) == []
     assert any(category is None for category, _ in served(shop)), "what is unknown is not lost"
     assert verify(shop).equal
     batch.run(shop, engine="duckdb")
