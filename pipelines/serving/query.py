@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     import polars as pl
     import pyarrow as pa
 
+    from headrace.pipelines.serving.explanation import Explanation
+
 RESTATEMENTS = (
     "recorded_at", "generation", "base", "view", "key", "measure", "old", "new", "cause",
     "events", "offsets", "from_position", "to_position", "cells",
@@ -168,6 +170,32 @@ class Serving:
                 if self._newest() == seen:
                     raise
         return self._answer(sql, max_rows, timeout, params)
+
+    def explain(
+        self,
+        view: str,
+        key: Mapping[str, object],
+        *,
+        measure: str | None = None,
+        limit: int = 20,
+    ) -> Explanation:
+        """Explain one cell of a view down to its events, and add it up again from them.
+
+        Args:
+            view: a view that is live.
+            key: a value for each of its keys; None is NULL.
+            measure: the column to explain; by default the first that is no key.
+            limit: how many parts, rows and orders are listed; all are added up.
+
+        Raises:
+            UsageError: there is no such view, measure or row.
+            SeamError, DamageError: what is served does not fit together, or is damaged.
+        """
+        from headrace.pipelines.serving.explain import explain
+
+        if self._lake.refresh():
+            self._ready()
+        return explain(self._lake, view, key, measure=measure, limit=limit)
 
     def _newest(self) -> int:
         with self._lake.reading():

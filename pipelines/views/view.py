@@ -196,10 +196,7 @@ class View:
         items = [
             *self._key_items(dialect),
             *self._value_items(dialect),
-            *(
-                _cast(_additive(partial, term, weighted, dialect), partial.column, dialect)
-                for partial, term in zip(self.additive, rows.terms, strict=True)
-            ),
+            *self._partial_items(dialect, weighted),
         ]
         text = self._select(items, relation, rows.where, dialect, self.places)
         if weight is None:
@@ -274,6 +271,46 @@ class View:
         keys = ", ".join(f'{key} AS "_key_{n}"' for n, key in enumerate(rows.keys, start=1))
         where = "" if rows.where is None else f"\nWHERE {rows.where}"
         return f'SELECT {keys}, *\nFROM {relation} AS "{self.source}"{where}'
+
+    def parts_sql(self, relation: str, by: Sequence[str]) -> str:
+        """SQL (DuckDB) for what the rows of one group add to it, by columns of theirs.
+
+        Returns:
+            A SELECT of `by`, `values` and `partials`; added up, it is the group's partial rows.
+        """
+        items = [
+            *(f'"{column}"' for column in by),
+            *self._value_items("duckdb"),
+            *self._partial_items("duckdb", None),
+        ]
+        places = (*(Column(name, "") for name in by), *self.values)
+        where = self.rows["duckdb"].where
+        return self._select(items, relation, where, "duckdb", places)
+
+    def made_of(self, output: str) -> dict[str, str]:
+        """The stored columns that a measure is computed from, each as SQL over source rows."""
+        derived = self.derived[[column.name for column in self.outputs].index(output)]
+        rows = self.rows["duckdb"]
+        found: dict[str, str] = {}
+        for each in self.aggregates:
+            if f'"{each.column.name}"' not in derived:
+                continue
+            if each.reduction is None:
+                place = each.partial
+                term, kind = rows.terms[place], self.additive[place].kind
+                over = "*" if term.value is None else term.value
+                found[self.partials[place].name] = f"{kind}({over}){_filter(term.condition)}"
+                continue
+            for place in filter(None, (each.reduction.value, each.reduction.other)):
+                found[self.values[place - 1].name] = _where_counted(rows.values[place - 1])
+        return found
+
+    def _partial_items(self, dialect: Dialect, weight: str | None) -> list[str]:
+        terms = self.rows[dialect].terms
+        return [
+            _cast(_additive(partial, term, weight, dialect), partial.column, dialect)
+            for partial, term in zip(self.additive, terms, strict=True)
+        ]
 
     def _key_items(self, dialect: Dialect) -> list[str]:
         pairs = zip(self.rows[dialect].keys, self.keys, strict=True)
