@@ -44,11 +44,11 @@ RETRY = (
     "quarantine.done",
 )  # fmt: skip
 CORRECT = (
-    "quarantine.begun", "append.synced", "quarantine.adopted", "quarantine.synced:2",
+    "quarantine.begun", "append.synced", "quarantine.adopted", "quarantine.written:2",
     "quarantine.ready", "quarantine.done",
 )  # fmt: skip
 DISCARD = ("quarantine.begun", "quarantine.written:2", "quarantine.ready", "quarantine.done")
-"""The second `written` and `synced` are those of who decided, and why."""
+"""The second `written` is that of who decided, and why."""
 VERIFY = ("certificate.begun", "certificate.ready", "certificate.done")
 MAINTAIN = (
     "maintenance.begun", "maintenance.merged", "maintenance.noted", "maintenance.ready",
