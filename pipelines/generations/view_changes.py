@@ -62,8 +62,9 @@ def _change(
     held: Mapping[str, pa.Table],
 ) -> pa.Table:
     by = _touched_by(view, line)
-    tables = {f"_new_{name}": table for name, table in fresh.items()}
-    with _registered(engine, tables):
+    new = {f"_new_{name}": table for name, table in fresh.items()}
+    tables = {f"_near_{name}": table for name, table in held.items()}
+    with _registered(engine, new):
         for name, columns in by.items():
             # Values of the same columns, whichever of the views they were touched in.
             touched = " UNION ".join(
@@ -72,14 +73,13 @@ def _change(
                 if other in fresh
             )
             tables[f"_near_{name}"] = near[name].rows(list(dict.fromkeys(columns)), touched)
-    tables |= {f"_near_{name}": table for name, table in held.items()}
-    for name in view.inner:
-        tables.setdefault(f"_new_{name}", tables[f"_near_{name}"].schema.empty_table())
-    before = _rows(view, line, "(FROM _near_{0})")
-    after = _rows(view, line, "(FROM _near_{0} UNION ALL BY NAME FROM _new_{0})")
-    weighted = f"(SELECT *, -1 AS _weight FROM {before} UNION ALL SELECT *, 1 FROM {after})"
-    with _registered(engine, tables):
-        return engine.execute(view.partial_sql(weighted, weight="_weight")).to_arrow_table()
+        for name in set(view.inner) - fresh.keys():
+            tables[f"_new_{name}"] = tables[f"_near_{name}"].schema.empty_table()
+        before = _rows(view, line, "(FROM _near_{0})")
+        after = _rows(view, line, "(FROM _near_{0} UNION ALL BY NAME FROM _new_{0})")
+        weighted = f"(SELECT *, -1 AS _weight FROM {before} UNION ALL SELECT *, 1 FROM {after})"
+        with _registered(engine, tables):
+            return engine.execute(view.partial_sql(weighted, weight="_weight")).to_arrow_table()
 
 
 class _Near:
@@ -108,6 +108,7 @@ class _Near:
         ]
         shared = (c for c in (wanted[0] if wanted else ()) if all(c in each for each in wanted))
         self._columns = list(dict.fromkeys(shared)) or None
+        self._asked: set[str] = set()
         self._known: pa.Table | None = None
         self._rows: pa.Table | None = None
 
@@ -121,6 +122,9 @@ class _Near:
         if self._columns is None:  # nothing in common
             return self._read(columns, self._engine.execute(touched).to_arrow_table())
         listed = ", ".join(f'"{c}"' for c in self._columns)
+        if self._rows is not None and touched in self._asked:  # what is new stays as it is
+            return self._rows
+        self._asked.add(touched)
         held = {} if self._known is None else {"_known": self._known}
         new = f"SELECT DISTINCT {listed} FROM ({touched})"
         with _registered(self._engine, held):
@@ -136,15 +140,14 @@ class _Near:
         return self._rows
 
     def _read(self, columns: list[str], touched: pa.Table) -> pa.Table:
-        view = self._line.views[self._name]
+        line, view = self._line, self._line.views[self._name]
         same = " AND ".join(f'p."{c}" IS NOT DISTINCT FROM t."{c}"' for c in columns)
         found = f"EXISTS (SELECT 1 FROM _touched AS t WHERE {same})"
-        if not self._line.position.total:
+        if not line.position.total:
             found = "false"
+        rows = line.partial_rows(view) if line.cut.total else line.delta_rows(view)
         with _registered(self._lake, {"_touched": touched}):
-            return self._lake.execute(
-                f"SELECT * FROM ({self._line.partial_rows(view)}) AS p WHERE {found}"
-            ).to_arrow_table()
+            return self._lake.execute(f"SELECT * FROM ({rows}) AS p WHERE {found}").to_arrow_table()
 
 
 def _touched_by(view: View, line: Generation) -> dict[str, list[str]]:
