@@ -33,7 +33,7 @@ def commit(lake: Connection, files: Iterable[Path], what: str) -> None:
     Raises:
         StorageError: it is recorded all the same, or nobody can say whether it is.
     """
-    before = _newest(lake)
+    before = lake.snapshot()  # under the commit lock: what it sees is the newest
     _hold(lake.home, files)
     failpoints.here(f"{what}.held")
     try:

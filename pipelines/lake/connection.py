@@ -62,6 +62,8 @@ class Connection:
         self.con = connect(self.home, self.settings, read_only=self._read_only, copy=self._copy)
         self._side = None
         self._begun = 0
+        self._open = False
+        self._seen: int | None = None
         self.wrote = False
         """Whether the open transaction has written something."""
         self.memory: dict[str, tuple[int, Any]] = {}
@@ -119,8 +121,12 @@ class Connection:
         return only
 
     def snapshot(self) -> int:
-        """The number of the state that the open transaction sees."""
-        return int(self.row("SELECT id FROM lake.current_snapshot()")[0])
+        """The number of the state that the open transaction sees; it stays the same in it."""
+        if self._seen is not None:
+            return self._seen
+        found = int(self.row("SELECT id FROM lake.current_snapshot()")[0])
+        self._seen = found if self._open else None
+        return found
 
     def next_number(self, table: str, column: str) -> int:
         """One more than the highest number in a table of `sys`."""
@@ -145,6 +151,7 @@ class Connection:
                 ) from e
             raise
         finally:
+            self._ended()
             with contextlib.suppress(duckdb.Error):  # it would hide what went wrong
                 self.con.execute("ROLLBACK")
 
@@ -152,6 +159,11 @@ class Connection:
         self._begun += 1
         self.wrote = False
         self.con.execute("BEGIN")
+        self._open = True
+
+    def _ended(self) -> None:
+        """The open transaction is over, or about to be: what comes next may see another state."""
+        self._open, self._seen = False, None
 
     def folder(self, schema: str, table: str) -> Path:
         """Where DuckLake keeps a table's data files."""

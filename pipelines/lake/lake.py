@@ -141,6 +141,8 @@ class Lake(Connection):
                         f"of it was recorded. {remedy(e)}, then try again"
                     ) from e
                 raise
+            finally:
+                self._ended()
             self.committed = commit.mark(self)
             self.wrote = False
             self._shorten_journal()

@@ -111,7 +111,10 @@ class Speed:
                 return self._step(number, goal)
 
     def _step(self, number: int, goal: Position) -> Commit | None:
-        line = self._known.pop(number, None)
+        line = self._known.get(number)
+        if line is not None and self._target(line, goal) == line.position:
+            return None
+        self._known.pop(number, None)
         with self._lake.reading():
             line = line or self._read(number)
             target = self._target(line, goal)
