@@ -103,7 +103,7 @@ class Generation:
         return f"{base} UNION ALL {self.delta_rows(view, through)}"
 
     def delta_rows(self, view: View, through: int | None = None) -> str:
-        """A SELECT of those of its deltas: all there are where the base stands at zero.
+        """A SELECT of the partial rows of its deltas: all there are where the base is empty.
 
         An empty base costs more than a full one to read: it has no statistics, so DuckLake asks
         the catalog for them again for each column.

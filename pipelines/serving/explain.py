@@ -193,7 +193,9 @@ class _Explaining:
     def _row(self, view: View, keys: str, key: Mapping[str, object]) -> dict[str, Any]:
         found = self._lake.rows(self._served(view, keys))
         if not found:
-            named = ", ".join(f"{name}={value}" for name, value in key.items())
+            named = ", ".join(
+                f"{name}={'NULL' if value is None else value}" for name, value in key.items()
+            )
             raise UsageError(
                 f'{view.name} has no row with {named}; `headrace query "FROM {view.name}"` '
                 "shows those that it has"

@@ -29,6 +29,7 @@ from headrace.pipelines.settings import load
 from headrace.pipelines.views.load import BUILTIN_VIEWS, View, load_views, parse_view
 from headrace.pipelines.views.trial import try_view
 from headrace.schemas.tables import TABLES
+from tests.conformance.cells import explain_cells
 from tests.conformance.paths import append, run_speed
 from tests.conformance.streams import combined
 from tests.property.view_grammar import Grammar
@@ -42,6 +43,7 @@ class Found:
     over_views: int = 0
     cells: int = 0
     proofs: int = 0
+    explained: int = 0
 
 
 LANDS = """
@@ -113,7 +115,9 @@ def _needed(view: View) -> set[str]:
     return {c.type for c in view.outputs if c.name in names}
 
 
-def attack(seed: int, folder: Path, *, views: int, orders: int, spark: bool = False) -> Found:
+def attack(
+    seed: int, folder: Path, *, views: int, orders: int, spark: bool = False, explain: int = 0
+) -> Found:
     """One seed: a home of random views, and each path to them proven.
 
     Raises:
@@ -151,6 +155,8 @@ def attack(seed: int, folder: Path, *, views: int, orders: int, spark: bool = Fa
         prove()
         work(lines[2 * third :])
         prove()
+        explain_cells(lake, explain, seed)
+        found.explained = explain
         prove(build.replay(lake, None).generation)
     return found
 
@@ -185,6 +191,7 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--views", type=int, default=40)
     parser.add_argument("--orders", type=int, default=600)
+    parser.add_argument("--explain", type=int, default=0, help="cells to explain, of each seed")
     parser.add_argument("--spark", type=int, default=0, help="seeds of which bases come from Spark")
     chosen = parser.parse_args()
     total = Found()
@@ -195,6 +202,7 @@ def main() -> int:
                 Path(folder),
                 views=chosen.views,
                 orders=chosen.orders,
+                explain=chosen.explain,
                 spark=seed - chosen.first < chosen.spark,
             )
         for name, value in vars(found).items():
