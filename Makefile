@@ -5,8 +5,9 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 SEED   ?= 1
 MINUTES ?= 10
+PEERS  := .venv-bench
 
-.PHONY: help demo test test-all check bench faults fuzz kafka mutants setup format clean constraints
+.PHONY: help demo test test-all check bench bench-full faults fuzz kafka mutants setup format clean constraints
 help:           ## show this list
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
@@ -62,6 +63,16 @@ check: $(READY) ## lint, types, layers
 bench: $(READY) ## figures, as ratios inside one run
 	$(BIN)/python -m bench
 	$(BIN)/python -m bench.kafka --spark
+
+# A peer that cannot be installed is named in the report; the others are measured.
+$(PEERS)/.ready: bench/requirements.txt
+	$(PYTHON) -m venv $(PEERS)
+	@grep -v '^#' bench/requirements.txt | while read -r one; do \
+	  $(PEERS)/bin/python -m pip install --quiet "$$one" || echo "not installed: $$one"; done
+	@touch $@
+
+bench-full: $(READY) $(PEERS)/.ready ## ours and the peers on the same events; writes docs/benchmarks.md
+	$(BIN)/python -m bench.full $(ARGS)
 
 format: $(READY) ## format the code
 	$(BIN)/ruff format .
