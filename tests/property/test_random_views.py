@@ -13,8 +13,8 @@ from tests.property.random_views import attack, random_views, write_lookups
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("seed", first(1, [4, 11]))
 def test_random_views_are_exact_in_every_path(tmp_path: Path, seed: int) -> None:
-    found = attack(seed, tmp_path, views=8, orders=60)
-    assert (found.views, found.proofs) == (8, 5)
+    found = attack(seed, tmp_path, views=8, orders=60, explain=8)
+    assert (found.views, found.proofs, found.explained) == (8, 5, 8)
     assert found.cells > 1_000
 
 
