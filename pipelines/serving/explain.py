@@ -20,17 +20,15 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 
 from headrace.pipelines.errors import UsageError
-from headrace.pipelines.fold import fold
 from headrace.pipelines.generations import registry
 from headrace.pipelines.lake import checksums
 from headrace.pipelines.lake.connect import literal
 from headrace.pipelines.lake.guarded_sql import plain
-from headrace.pipelines.log.embedded import Log
-from headrace.pipelines.position import Position
+from headrace.pipelines.serving import order_events
 from headrace.pipelines.serving.explanation import Explanation, Level, Listed, Term
 from headrace.pipelines.views.stacked import rows_of
 from headrace.pipelines.views.view import ROWS
-from headrace.schemas.tables import TABLES, TYPED_COLUMNS
+from headrace.schemas.tables import TABLES
 
 if TYPE_CHECKING:
     from headrace.pipelines.generations.generation import Generation
@@ -40,10 +38,6 @@ if TYPE_CHECKING:
 
 LIMIT = 20
 """Parts, rows, and orders with their events that are listed unless more are asked for."""
-_FOLDED = "explained_fold_"
-"""What the temporary tables of the events' fold begin with."""
-_ODD = "CASE o.what WHEN 1 THEN 'redelivered' WHEN 2 THEN 'voided' WHEN 3 THEN 'placed again' END"
-"""What the fold's step `odd` says of an event."""
 
 
 def explain(
@@ -160,7 +154,7 @@ class _Explaining:
     def clean_up(self) -> None:
         """Drop what an explanation left behind."""
         with contextlib.suppress(duckdb.TransactionException):  # its rollback drops them
-            fold.drop(self._lake.con, _FOLDED)
+            order_events.drop(self._lake)
             for table in self._tables:
                 self._lake.con.execute(f"DROP TABLE IF EXISTS temp.{table}")
 
@@ -283,33 +277,14 @@ class _Explaining:
 
     def _events(self, orders: str) -> Listed:
         """The events of the orders, folded anew; those of the first orders are listed."""
-        lake, cut = self._lake, self._line.cut
-        columns = ", ".join(f'"{c}"' for c in (*TYPED_COLUMNS, "appended_at"))
-        log = Log(lake).read(Position.zero(len(cut.offsets)), self._line.position, columns)
-        events = self._table(
-            f"SELECT {columns} FROM ({log}) WHERE order_id IN (SELECT order_id FROM {orders})"
-        )
-        typed = ", ".join(f'"{c}"' for c in TYPED_COLUMNS)
-        fold.fold(lake.con, f"SELECT {typed} FROM {events}", _FOLDED)
+        order_events.refold(self._lake, f"SELECT order_id FROM {orders}", self._line.position)
         listed = self._listed(
-            f"""
-            SELECT e.order_id, e."partition", e."offset", e.time, e.type, e.amount, e.source, e.id,
-              e.appended_at,
-              CASE WHEN e."offset" < {literal(list(cut.offsets))}[e."partition" + 1]
-                THEN 'base' ELSE 'deltas' END AS counted_in,
-              array_to_string(list_filter([{_ODD},
-                CASE WHEN e.time < max(e.time) OVER (
-                  PARTITION BY e.order_id ORDER BY e."offset"
-                  ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
-                ) THEN 'came after a later one' END], x -> x IS NOT NULL), ', ') AS odd
-            FROM {events} AS e
-            JOIN {orders} AS n ON e.order_id = n.order_id AND n.nth <= {self._limit}
-            LEFT JOIN {_FOLDED}odd AS o
-              ON e."partition" = o."partition" AND e."offset" = o."offset"
-            ORDER BY n.nth, e."offset\"""",
+            f"SELECT m.* FROM ({order_events.marked(self._line.cut)}) AS m JOIN {orders} AS n "
+            f"ON m.order_id = n.order_id WHERE n.nth <= {self._limit} "
+            'ORDER BY n.nth, m."offset"',
             all_of_them=True,
         )
-        return Listed(listed.columns, listed.rows, self._count(events))
+        return Listed(listed.columns, listed.rows, self._count(order_events.EVENTS))
 
     def _read(self, held: _Held, orders: str) -> Listed:
         """The rows that a view reads; of `orders` and `ledger` in the order of the orders."""
@@ -326,8 +301,7 @@ class _Explaining:
         """Whether the events, folded anew, give the rows."""
 
         def folded(name: str) -> str:
-            columns = ", ".join(f'"{c}"' for c in self._line.columns(name))
-            return f"(SELECT {columns} FROM {_FOLDED}{name})"
+            return f"({order_events.rows(name, self._line.columns(name))})"
 
         return self._equal(self._rows(held.view, held.keys, folded), f"FROM {held.rows}")
 

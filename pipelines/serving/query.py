@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from headrace.pipelines.serving.explanation import Explanation
+    from headrace.pipelines.serving.order_history import OrderHistory
 
 RESTATEMENTS = (
     "recorded_at", "generation", "base", "view", "key", "measure", "old", "new", "cause",
@@ -196,6 +197,24 @@ class Serving:
         if self._lake.refresh():
             self._ready()
         return explain(self._lake, view, key, measure=measure, limit=limit)
+
+    def order(self, order_id: str, at: Position | None = None) -> OrderHistory:
+        """One order's state, ledger and events, folded from its events.
+
+        Args:
+            order_id: which order.
+            at: a position of the log; by default the one that is served.
+
+        Raises:
+            UsageError: there is no such order below it.
+            LogError: the log does not reach that far.
+            SeamError, DamageError: what is served does not fit together, or is damaged.
+        """
+        from headrace.pipelines.serving.order_history import order_history
+
+        if self._lake.refresh():
+            self._ready()
+        return order_history(self._lake, order_id, at)
 
     def _newest(self) -> int:
         with self._lake.reading():

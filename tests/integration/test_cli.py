@@ -33,6 +33,7 @@ currency = "EUR"
 SUBCOMMANDS = {
     "import": ["uci-online-retail", "csv"],
     "log": ["tail", "show"],
+    "order": ["show"],
     "quarantine": ["discard", "export", "ls", "retry", "show", "summary"],
 }
 
